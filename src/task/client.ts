@@ -1,0 +1,55 @@
+/**
+ * The port between tasks and the client that stores their jobs. The task layer knows no database: `tusk.ts` registers a factory for the default
+ * client when it is loaded, and each client answers to the `CLIENT` symbol.
+ */
+import type { Job, Schedule } from "../jobs/types.js"
+import type { TaskSpec } from "./spec.js"
+import type { EnqueueOptions, When } from "./types.js"
+
+/** One job asked for, before validation and encoding. */
+export interface EnqueueRequest {
+  readonly task: TaskSpec
+  readonly args: readonly unknown[]
+  readonly options: EnqueueOptions
+}
+
+export interface TaskClient {
+  /** Stores all or none; handles in the order of the requests. `tx` of the first request's options applies to all. */
+  submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]>
+  schedule(id: string, when: When, request: EnqueueRequest): Promise<Schedule>
+}
+
+export const CLIENT: unique symbol = Symbol.for("pgtusk.client")
+export interface HasClient {
+  readonly [CLIENT]: TaskClient
+}
+
+const DEFAULT: unique symbol = Symbol.for("pgtusk.default")
+interface Slot {
+  client?: HasClient | undefined
+  factory?: () => HasClient
+}
+// On globalThis, since bundlers may load this module twice.
+const slot: Slot = ((globalThis as { [DEFAULT]?: Slot })[DEFAULT] ??= {})
+
+/** Says how to make the default client when nobody called `configure()`. */
+export function setDefaultFactory(factory: () => HasClient): void {
+  slot.factory = factory
+}
+/** Makes `client` the default, or forgets it (undefined). */
+export function setDefaultClient(client: HasClient | undefined): void {
+  slot.client = client
+}
+export function currentDefault(): HasClient | undefined {
+  return slot.client
+}
+
+/** The client of a call: its `via`, else the configured one, else one made from DATABASE_URL. */
+export function clientFor(via: unknown): TaskClient {
+  if (via !== undefined) return (via as HasClient)[CLIENT]
+  if (slot.client === undefined) {
+    if (slot.factory === undefined) throw new Error("pgtusk: no client; import it from the package's main entry")
+    slot.client = slot.factory()
+  }
+  return slot.client[CLIENT]
+}

@@ -1,0 +1,31 @@
+import type { DeduplicateOptions } from "../jobs/types.js"
+import type { Backoff, BackoffFunction, StandardSchema, TaskOptions } from "./types.js"
+
+/** A task as the registry knows it: options validated, durations in milliseconds, defaults filled in. */
+export interface TaskSpec {
+  readonly name: string
+  /** What the user wrote, frozen. */
+  readonly options: Readonly<TaskOptions>
+  readonly queue: string
+  readonly priority: number
+  readonly retries: number
+  readonly ttlMs: number | undefined
+  readonly timeoutMs: number | undefined
+  readonly backoff: Backoff | BackoffFunction | undefined
+  readonly maxCrashes: number
+  readonly keep: StoredRetention | undefined
+  readonly progress: boolean
+  readonly transactional: boolean
+  readonly input: StandardSchema | undefined
+  readonly deduplicate: ((...args: any[]) => string | DeduplicateOptions) | undefined
+  /** The function that workers call; absent in a producer's `taskRef`, and until an instance is registered for a method's task. */
+  readonly handler: ((...args: any[]) => unknown) | undefined
+  /** False for a producer's view (`taskRef`, `tusk.enqueue` by name): what is left out here comes from the table in which workers publish. */
+  readonly local: boolean
+}
+
+/** Milliseconds, or false: delete at once. */
+export interface StoredRetention {
+  readonly completed?: number | false
+  readonly failed?: number | false
+}

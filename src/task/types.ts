@@ -1,0 +1,173 @@
+import type { DeduplicateOptions, Job, JobRef, Schedule } from "../jobs/types.js"
+import type { Tusk } from "../tusk.js"
+import type { CurrentJob } from "../worker/types.js"
+
+/** A length of time. A bare number is **seconds** (`ttl: 60`); a string carries its unit (`"250ms"`, `"10m"`, `"1d"`). */
+export type Duration = number | `${number}${"ms" | "s" | "m" | "h" | "d" | "w"}`
+
+/** Lower runs first; first in, first out inside one priority. −32768 … 32767, default 5. */
+export type Priority = number
+
+/**
+ * The wait before retry n (n = 1, 2, …). A number b is an exponential base: `b ** n` seconds, exactly; 0 is at once.
+ * `{ base, first }` waits `first * base ** (n - 1)`, at most `max`; `fixed` is the same each time; `steps` repeats its last; `jitter` adds up
+ * to that fraction at random. Default `{ base: 2, first: "1s", max: "1h", jitter: 0.1 }`.
+ */
+export type Backoff =
+  | number
+  | { base: number; first?: Duration; max?: Duration; jitter?: number }
+  | { fixed: Duration; jitter?: number }
+  | { steps: readonly Duration[] }
+
+/** A backoff in code: on the task only, not on one job (it cannot be stored). One that throws counts as the default. */
+export type BackoffFunction = (retry: number, error: unknown) => Duration
+
+/**
+ * How long a finished job stays readable at least (it goes with its day); `false` deletes it with its completion.
+ * Default `{ completed: "1d", failed: "14d" }`; `failed` also covers expired and cancelled jobs.
+ */
+export interface Retention {
+  completed?: Duration | false
+  failed?: Duration | false
+}
+
+/** Options of a run that may stand on the task (for all its jobs) and on one job (which wins). */
+export interface RunOptions {
+  /** The queue. Default `"default"`. */
+  queue?: string
+  /** Extra runs after the first. Default 0. */
+  retries?: number
+  /** The wait between runs. */
+  backoff?: Backoff
+  /**
+   * Staleness from creation: a run, first or repeated, that has not started by then never starts; the job is `expired`, a dead letter.
+   * Default none.
+   */
+  ttl?: Duration
+  /** One run may take this long; then its signal aborts and the attempt fails. Default none. */
+  timeout?: Duration
+  /** Lower runs first. −32768 … 32767, default 5. */
+  priority?: Priority
+  /** How long the finished job stays readable. */
+  keep?: Retention
+}
+
+/** Options of `task()`. */
+export interface TaskOptions<A extends readonly unknown[] = readonly any[]> extends Omit<RunOptions, "backoff"> {
+  /** Stable name in the database, best dotted (`"reports.generate"`). Default: the function's own name; neither is an error. */
+  name?: string
+  /** Injects `reportProgress` as the function's first parameter; `enqueue()` drops it. Default false. */
+  progress?: boolean
+  /** The handler runs in a transaction with its own completion: `currentJob().tx`. Default false. */
+  transactional?: boolean
+  backoff?: Backoff | BackoffFunction
+  /** One job a key, from its arguments. */
+  deduplicate?: (...args: A) => string | DeduplicateOptions
+  /** At most `limit` jobs a key run at once, over all workers. */
+  concurrency?: { limit: number; key?: (...args: A) => string }
+  /** At most `limit` starts a key in any window of length `per`, over all workers; 0 starts none. What must wait stays `waiting`. */
+  rateLimit?: { limit: number; per: Duration; key?: (...args: A) => string }
+  /** A job whose worker vanished this many times is `failed` with WorkerLostError. Default 5. */
+  maxCrashes?: number
+  /** Where handlers run. Default `"main"`. */
+  runIn?: "main" | "thread" | "process"
+  /** Decides on a failed attempt; undefined leaves it to `retries` and `backoff`. */
+  onError?: (error: unknown, job: CurrentJob) => "retry" | "fail" | { retryIn: Duration } | undefined
+}
+
+/** `fraction` is 0 … 1; `data` is anything that can be stored. */
+export type ReportProgress = (fraction: number, data?: unknown) => void
+
+/** A function that is also a task: call it to run it here and now, `enqueue` to store a job. */
+export interface Task<A extends readonly unknown[] = readonly any[], R = unknown> {
+  /** Runs the function here and now; touches no queue. */
+  (...args: A): Promise<R>
+  /** The name in the database. */
+  readonly taskName: string
+  readonly options: Readonly<TaskOptions>
+  /**
+   * Stores a job. Throws PayloadError, PayloadTooLargeError, ValidationError, InvalidOptionError, ConnectionError or SchemaVersionError;
+   * then nothing is stored.
+   */
+  enqueue(...args: A): Promise<Job<R>>
+  /** `enqueue` under another name. */
+  delay(...args: A): Promise<Job<R>>
+  /** `enqueue` under another name. */
+  send(...args: A): Promise<Job<R>>
+  /** One job for each argument list, in one statement: all or none. */
+  enqueueMany(list: readonly A[]): Promise<Job<R>[]>
+  /** An immutable view with options: reuse it, pass it on; `with().with()` merges, the later wins. */
+  with(options: EnqueueOptions): BoundTask<A, R>
+  /** Stores a schedule that enqueues this task; the same `id` again updates it. */
+  schedule(id: string, when: When, ...args: A): Promise<Schedule>
+  /** A node for a flow or for `tusk.enqueueMany`; enqueues nothing by itself. */
+  call(...args: { [K in keyof A]: A[K] | Ref<A[K]> }): Call<R>
+}
+
+export type BoundTask<A extends readonly unknown[], R> = Pick<
+  Task<A, R>,
+  "taskName" | "enqueue" | "delay" | "send" | "enqueueMany" | "with" | "schedule" | "call"
+>
+
+/** Options of one job, given by `task.with(options)`; those of RunOptions default to the task's. */
+export interface EnqueueOptions extends RunOptions {
+  /** The client to use. Default: the configured one. */
+  via?: Tusk
+  /**
+   * The caller's transaction, of any supported client: the job exists iff it commits; until then its handle's readers throw UnknownJobError.
+   * An unknown client is an InvalidOptionError. A bare pg client outside of begin/commit enqueues at once.
+   */
+  tx?: unknown
+  /** Not before this much later, or not before that instant. Default at once. */
+  delay?: Duration | Date
+  /** Jobs that must end first. */
+  dependsOn?: readonly (JobRef<any> | string | { job: JobRef<any> | string; onFailure?: OnParentFailure })[]
+  /** Default for `dependsOn`. Default `"block"`. */
+  onParentFailure?: OnParentFailure
+  /** Each success enqueues the next run this much later. */
+  repeatEvery?: Duration
+  /** Custom id: one job with it in its queue until that job is removed; found by `queue.job(id)`. Not empty, not digits only, no `:`. */
+  id?: string
+  deduplicate?: string | DeduplicateOptions
+  /** Small strings that travel with the job: `currentJob().headers`. */
+  headers?: Readonly<Record<string, string>>
+  /** `"poll"`: no notification; for transactions that must not take the notify lock. Default `"now"`. */
+  wake?: "now" | "poll"
+}
+
+/** What a child does when a parent fails, is cancelled, expires or is removed. */
+export type OnParentFailure = "block" | "fail" | "cancel" | "run"
+
+/**
+ * When a schedule fires. Cron has five fields, or six with seconds first. `every` keeps a fixed grid from `from` (default: creation; first run
+ * one interval later). Defaults: `overlap: "all"`, `missed: "once"`. A slot is missed when no worker fired it within a minute or half its
+ * interval, whichever is less; `missed: "all"` makes at most 1,000 jobs. A wall-clock time that DST skips runs once right after the gap, one
+ * that it repeats runs once.
+ */
+export type When = ({ cron: string; tz?: string } | { every: Duration }) & {
+  from?: Date
+  until?: Date
+  limit?: number
+  overlap?: "all" | "skip"
+  missed?: "skip" | "once" | "all"
+}
+
+/** The future result of a node, usable as an argument of another node's call: the reference is the dependency. */
+export interface Ref<T> {
+  readonly "~ref": T
+}
+/** A task with its arguments, not yet enqueued. */
+export interface Call<R> {
+  readonly "~result": R
+  with(options: EnqueueOptions): Call<R>
+}
+
+/** Any Standard Schema (zod, valibot, arktype). See standardschema.dev. */
+export interface StandardSchema<I = unknown, O = I> {
+  readonly "~standard": {
+    readonly version: 1
+    readonly vendor: string
+    readonly validate: (value: unknown) => unknown
+    readonly types?: { readonly input: I; readonly output: O } | undefined
+  }
+}

@@ -1,0 +1,78 @@
+import type { Duration, ReportProgress } from "../task/types.js"
+
+/** A transaction of ours, as handlers and `tusk.transaction()` see it. */
+export interface Transaction {
+  query<T = any>(sql: string, params?: readonly unknown[]): Promise<{ rows: T[]; rowCount: number | null }>
+}
+
+/** The job that a handler runs for. */
+export interface CurrentJob {
+  readonly id: string
+  readonly task: string
+  readonly queue: string
+  readonly args: readonly unknown[]
+  /** 1 on the first run. */
+  readonly attempt: number
+  readonly maxAttempts: number
+  readonly createdAt: Date
+  readonly headers: Readonly<Record<string, string>>
+  /** The slot that a schedule made this job for. */
+  readonly scheduledFor: Date | null
+  /** Aborts on cancel, timeout, lost lease or shutdown; `reason` says which. */
+  readonly signal: AbortSignal
+  /** Fencing token: never decreases over the claims of one job; hand it to external systems. */
+  readonly fence: bigint
+  readonly reportProgress: ReportProgress
+  /** With `transactional: true`: query in it, enqueue in it (`with({ tx })`). */
+  readonly tx: Transaction
+}
+
+/**
+ * Any worker also does the duties (promote, expire, rescue, prune) of every queue in its schema. A worker whose slots are busy claims nothing;
+ * it claims ahead only for handlers that have shown to be fast.
+ */
+export interface WorkerOptions {
+  /** Queues and their concurrency. Default: every queue of a registered task, 10 each. */
+  queues?: readonly string[] | Readonly<Record<string, number | { concurrency?: number }>>
+  /** Jobs at once in this worker, over all its queues. Default none. What was claimed and cannot start within a second goes back. */
+  concurrency?: number
+  /** Drain on SIGTERM and SIGINT, then end the process by that signal unless the application listens to it too. Default true. */
+  signals?: boolean
+  /** How long a drain waits for running jobs before it aborts them. Default 30 s. */
+  drainTimeout?: Duration
+  /** The floor under notifications. Default 5 s. */
+  poll?: Duration
+  /** Beats every quarter of it; dead after it. Default 20 s. */
+  lease?: Duration
+  /** Runs before the first claim; one that throws stops the start. */
+  onStart?: (worker: Worker) => unknown
+  /** Runs after the last job; one that throws is logged. */
+  onStop?: (worker: Worker) => unknown
+}
+
+export interface Worker extends AsyncDisposable {
+  readonly id: string
+  /** Resolves once it has stopped, by whatever cause. */
+  readonly stopped: Promise<void>
+  /** Stops claiming, hands back what was not started, waits for what runs. */
+  drain(): Promise<void>
+  /**
+   * Drains with no patience: running jobs are aborted (no attempt used), and after 5 s go back whatever their handlers do (a late outcome is
+   * fenced off). Disposal drains.
+   */
+  stop(): Promise<void>
+  /** Stops claiming alone; beats, duties and listening go on. */
+  pause(): void
+  resume(): void
+}
+
+export interface WorkerInfo {
+  readonly id: string
+  readonly host: string
+  readonly pid: number
+  readonly version: string
+  readonly queues: readonly string[]
+  readonly running: number
+  readonly startedAt: Date
+  readonly heartbeatAt: Date
+}
