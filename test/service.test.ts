@@ -82,7 +82,7 @@ class Subject extends Service {
       if (kind === "short") await turn()
       if (kind === "nested") {
         await turn()
-        this.spawn(() => this.#work("sleeper"))
+        this.spawn(() => this.#work("short"))
       }
       if (kind === "crasher") {
         await turn()
