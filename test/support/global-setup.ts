@@ -1,0 +1,64 @@
+/** Once for a run: one Postgres, and in it one migrated template that every test file's database is made from. */
+import { randomBytes } from "node:crypto"
+import { existsSync } from "node:fs"
+import pg from "pg"
+import type { TestProject } from "vitest/node"
+import { databasePrefix, withDatabase } from "./names.js"
+import { startServer, type TestServer } from "./server.js"
+
+declare module "vitest" {
+  export interface ProvidedContext {
+    serverUrl: string
+    template: string
+    runId: string
+  }
+}
+
+let server: TestServer | undefined
+const runId = randomBytes(4).toString("hex")
+
+export async function setup(project: TestProject): Promise<void> {
+  server = await startServer()
+  try {
+    const template = `${databasePrefix(runId)}template`
+    await withAdmin((client) => client.query(`create database "${template}" template template0`))
+    await migrate(withDatabase(server.url, template))
+    project.provide("serverUrl", server.url)
+    project.provide("template", template)
+    project.provide("runId", runId)
+  } catch (error) {
+    await teardown()
+    throw error
+  }
+}
+
+export async function teardown(): Promise<void> {
+  const stopping = server
+  if (stopping === undefined) return
+  try {
+    await withAdmin(async (client) => {
+      const { rows } = await client.query("select datname from pg_database where starts_with(datname, $1)", [databasePrefix(runId)])
+      for (const { datname } of rows) await client.query(`drop database if exists "${datname}" with (force)`)
+    })
+  } finally {
+    server = undefined
+    await stopping.stop()
+  }
+}
+
+async function migrate(url: string): Promise<void> {
+  const file = new URL("../../src/postgres/migrate.ts", import.meta.url)
+  if (!existsSync(file)) return
+  const { migrateUrl } = await import(file.href)
+  await migrateUrl(url)
+}
+
+async function withAdmin(work: (client: pg.Client) => Promise<unknown>): Promise<void> {
+  const client = new pg.Client({ connectionString: server?.url })
+  await client.connect()
+  try {
+    await work(client)
+  } finally {
+    await client.end()
+  }
+}
