@@ -1,0 +1,14 @@
+import type { Migration } from "kysely"
+import { render, type SchemaNames } from "../src/postgres/names.js"
+import { functionTexts } from "../src/postgres/sql.js"
+import * as tables from "./0001_tables.js"
+import * as functions from "./0002_functions.js"
+
+/** All migrations of a schema, in order. A static list rather than a folder to read: bundlers drop what is not imported. */
+export function migrationsFor(names: SchemaNames): Record<string, Migration> {
+  const rendered = Object.fromEntries(Object.entries(functionTexts).map(([name, text]) => [name, render(text, names)]))
+  return {
+    "0001_tables": { up: tables.up(names.quoted), down: tables.down(names.quoted) },
+    "0002_functions": { up: functions.up(rendered), down: functions.down(rendered) },
+  }
+}

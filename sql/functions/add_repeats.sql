@@ -1,0 +1,14 @@
+-- The next run of jobs with repeatEvery that have just completed, in the transaction of their completion: the chain neither breaks nor forks.
+-- repeats: [{id, queue, task, priority, args, headers, options}]; options.repeat = {everyMs, maxAttempts, ttlMs} made when the first was enqueued.
+create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
+language plpgsql volatile
+as $$
+begin
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
+  select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
+    now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
+    (r.options -> 'repeat' ->> 'maxAttempts')::integer, 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
+  select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
+end
+$$

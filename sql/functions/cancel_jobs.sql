@@ -1,0 +1,25 @@
+-- Cancels jobs, live ones only. One that runs keeps running until its handler heeds the signal; its outcome is dropped. Returns those that it
+-- touched; active = the part that workers must be told of.
+create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  failure jsonb := jsonb_build_object('name', 'JobCancelledError', 'message', coalesce(reason, 'The job was cancelled'));
+  found record;
+begin
+  with locked as (
+    select id, state from {schema}.jobs where id = any (targets) order by id for update
+  ), flagged as (
+    update {schema}.jobs j set cancel_requested = true, error = failure from locked l where j.id = l.id and l.state = 'active' and not j.cancel_requested returning j.id
+  )
+  select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running into found from locked l;
+  active := found.running;
+  ids := coalesce(found.still, '{}') || coalesce(found.running, '{}');
+  if found.still is not null then
+    select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched
+    from {schema}.settle(null, found.still, null, array_fill('cancelled'::text, array[cardinality(found.still)]), null, null,
+      array_fill(failure, array[cardinality(found.still)])) e;
+  end if;
+end
+$$

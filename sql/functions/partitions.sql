@@ -1,0 +1,39 @@
+-- Makes the daily partitions of finished_jobs from today to 17 days ahead, and drops those of past days. Returns the names dropped.
+-- Run by every worker at its start and each hour; twice at once does no harm: an advisory lock lets one of them work, the others return.
+-- A new day is attached (which readers and writers of the other days do not notice); a past day is dropped under a short lock_timeout, since a
+-- long reader would otherwise queue every settle behind us: what cannot be dropped now goes with the next run.
+-- Rows' custom ids in a dropped day are released by prune (keys.until).
+create or replace function {schema}.partitions() returns text[]
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  today date := (now() at time zone 'UTC')::date;
+  day date;
+  part text;
+  dropped text[] := '{}';
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('{schema}.partitions', 7021)) then
+    return dropped;
+  end if;
+  for day in select today + n from generate_series(0, 17) n loop
+    part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
+    if to_regclass('{schema}.' || part) is null then
+      execute format('create table {schema}.%I (like {schema}.finished_jobs including defaults including constraints)', part);
+      execute format('alter table {schema}.finished_jobs attach partition {schema}.%I for values from (%L) to (%L)', part, day, day + 1);
+    end if;
+  end loop;
+  for part in
+    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_\d{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
+  loop
+    begin
+      set local lock_timeout = '250ms';
+      execute format('drop table {schema}.%I', part);
+      dropped := dropped || part;
+    exception when lock_not_available then
+      null;
+    end;
+  end loop;
+  return dropped;
+end
+$$

@@ -1,0 +1,118 @@
+-- The one way in which a run, or a whole job, ends. One call takes a batch of any mixture of outcomes.
+--
+--   worker, leases   the fence: a row is touched only if it still carries this worker and this lease. leases null: the caller holds the rows'
+--                    locks and speaks for the schema (expire, cancel, rescue), so there is nothing to fence.
+--   outcomes         completed | failed | expired | cancelled  the job ends;
+--                    retry      runs again after delays[i] ms: a failed attempt is recorded;
+--                    snoozed    runs again after delays[i] ms and gives the attempt back;
+--                    released   back to its place in the queue, attempt given back (claimed, not started; or a shutdown).
+--   results, errors  what to store; error of a retry goes to the history of attempts.
+--
+-- A cancelled flag on the row wins over any outcome: the late result is dropped and the job ends cancelled.
+-- Returns: settled = ids that were ours (the rest have lost their lease); cancelled = those that ended cancelled by the flag; watched = those
+-- whose end somebody waits for; lanes = [[queue, priority, lowest seq]] that became claimable; due_ms = until the earliest delayed one.
+--
+-- Twice, or after a commit whose answer was lost: the second call finds no row with that lease and changes nothing.
+-- Two at once on one row: the row lock lets one through, the other finds it gone. Connection dies: nothing or all of it is done.
+-- Uses: jobs_pkey for every row (id, never state: with statistics taken while nothing was active, a state condition made the planner scan
+-- jobs_leased once a row).
+create or replace function {schema}.settle(
+  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[],
+  out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  any_keyed boolean;
+  any_blocked boolean;
+  parents uuid[];
+  parent_states text[];
+  repeats jsonb;
+  back record;
+  freed record;
+  resolved record;
+begin
+  with s as (
+    select * from unnest(ids, leases, outcomes, delays, results, errors) s (id, lease, outcome, delay, result, error)
+  ), gone as (
+    delete from {schema}.jobs j using s
+    where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
+      and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
+    returning j.*, s.result,
+      (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
+      j.cancel_requested and s.outcome <> 'cancelled' as overruled,
+      case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
+  ), kept as (
+    insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
+    select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
+      case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
+      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, g.progress,
+      case when g.final <> 'completed' and g.started_at is not null
+        then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents
+    from (select gone.*, q.keep as q_keep,
+            case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
+                 else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
+          from gone left join {schema}.queues q on q.name = gone.queue) g
+    where g.day is not null
+  )
+  select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+    array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
+    jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
+      filter (where final = 'completed' and options ? 'repeat')
+  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, repeats
+  from gone;
+
+  if any_keyed then
+    -- A custom id outlives its job until the row is removed: by hand, or with its day.
+    delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
+    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
+    where k.job_id = e.id and k.kind = 'id';
+  end if;
+  if any_blocked then
+    delete from {schema}.job_dependencies d where d.child_id = any (settled);
+  end if;
+
+  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+    with s as (
+      select * from unnest(ids, leases, outcomes, delays, errors) s (id, lease, outcome, delay, error)
+    ), returned as (
+      update {schema}.jobs j set
+        state = (case when s.delay > 0 then 'delayed' else 'waiting' end)::{schema}.job_state,
+        run_at = case when s.delay > 0 then now() + s.delay * interval '1 millisecond' end,
+        seq = case when s.outcome = 'released' then j.seq else nextval('{schema}.job_seq') end,
+        attempt = case when s.outcome = 'retry' then j.attempt else j.attempt - 1 end,
+        attempts = case when s.outcome = 'retry' then coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id, s.error) else j.attempts end,
+        error = case when s.outcome = 'retry' then s.error else j.error end,
+        progress = case when s.outcome = 'retry' then null else j.progress end,
+        lease = null, worker_id = null, started_at = null
+      from s
+      where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
+      returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+    ), by_lane as (
+      select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority
+    )
+    select array_agg(id) as ids, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
+      (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from by_lane) as lanes
+    into back from returned;
+    settled := coalesce(settled, '{}') || coalesce(back.ids, '{}');
+    lanes := back.lanes;
+    due_ms := back.due_ms;
+  end if;
+
+  if repeats is not null then
+    select r.lanes, r.due_ms into freed from {schema}.add_repeats(repeats) r;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(freed.lanes, '[]'), '[]');
+    due_ms := least(due_ms, freed.due_ms);
+  end if;
+
+  if parents is not null then
+    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states) r;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
+    due_ms := least(due_ms, resolved.due_ms);
+    watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+  end if;
+end
+$$

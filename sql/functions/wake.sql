@@ -1,0 +1,15 @@
+-- Tells the workers about claimable or delayed jobs: ["j", queue, priority, lowest seq], a lane a message, and ["d", milliseconds until due].
+-- Called inside the caller's transaction, so the messages leave when it commits.
+create or replace function {schema}.wake(channel text, lanes jsonb, due_ms double precision default null) returns void
+language plpgsql volatile
+as $$
+begin
+  if channel is null then
+    return;
+  end if;
+  perform pg_notify(channel, jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint)::text) from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;
+  if due_ms is not null then
+    perform pg_notify(channel, jsonb_build_array('d', ceil(due_ms))::text);
+  end if;
+end
+$$

@@ -1,0 +1,16 @@
+-- Every lane of the queues $1 that has waiting jobs, with the lowest seq in it, from zero: finds what lies below a worker's cursors (a transaction
+-- that took its seq early and committed late, a job handed back, a notification lost).
+-- Uses jobs_claim as a loose index scan: one probe a lane. Under an old snapshot each probe walks the lane's dead entries, so it runs on a budget.
+with recursive lane (queue, priority, seq) as (
+  select f.* from unnest($1::text[]) q (name)
+  cross join lateral (
+    select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.queue = q.name order by j.priority, j.seq limit 1
+  ) f
+  union all
+  select n.* from lane
+  cross join lateral (
+    select j.queue, j.priority, j.seq from {schema}.jobs j
+    where j.state = 'waiting' and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
+  ) n
+)
+select queue, priority, seq from lane

@@ -1,0 +1,51 @@
+/** What a failed statement means: one place that maps SQLSTATEs and socket errors to a decision and to a sentence. */
+import { ConnectionError, type TuskError } from "../errors.js"
+import { sqlStateOf } from "./sqlstate.js"
+
+const SOCKET = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "ENOENT", "ECONNABORTED"])
+
+function socketCode(error: unknown): string | undefined {
+  for (let e = error, depth = 0; typeof e === "object" && e !== null && depth < 5; depth++) {
+    const code: unknown = Reflect.get(e, "code")
+    if (typeof code === "string" && SOCKET.has(code)) return code
+    const inner: unknown = Reflect.get(e, "errors")
+    e = Array.isArray(inner) ? inner[0] : Reflect.get(e, "cause")
+  }
+  return undefined
+}
+
+/** The connection is gone or was never there: whether the statement took effect is unknown. */
+export function isConnectionLoss(error: unknown): boolean {
+  if (socketCode(error) !== undefined) return true
+  const state = sqlStateOf(error)
+  if (state !== undefined) return state.startsWith("08") || state === "57P01" || state === "57P02" || state === "57P03" || state === "57P05"
+  const message = error instanceof Error ? error.message : ""
+  return /connection (terminated|ended|timeout|error)|timeout exceeded when trying to connect|not queryable|client was closed|socket|did not answer within/i.test(message)
+}
+
+/**
+ * Worth another try: nothing about the statement itself is wrong. Lost connections, serialization failures and deadlocks, lock and statement
+ * time-outs, a server that is full, starting, stopping or read-only (a failover).
+ */
+export function isTransient(error: unknown): boolean {
+  if (isConnectionLoss(error)) return true
+  const state = sqlStateOf(error)
+  if (state === undefined) return false
+  return state.startsWith("53") || state.startsWith("58") || ["40001", "40P01", "55P03", "57014", "25006", "XX000"].includes(state)
+}
+
+/** A sentence for a connection that cannot be made, with what to check. */
+export function connectionError(error: unknown, target: string): TuskError {
+  const state = sqlStateOf(error)
+  const message = error instanceof Error && error.message !== "" ? error.message : String(error)
+  const socket = socketCode(error)
+  let say = `pgtusk cannot use Postgres at ${target}: ${message}`
+  if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") say = `pgtusk cannot find the host of ${target}; check the name in the connection string`
+  else if (socket !== undefined) say = `No Postgres answers at ${target} (${socket}); check host and port, and that the server runs`
+  else if (state === "28P01" || state === "28000") say = `Postgres at ${target} refuses the log-in: ${message}; check user and password`
+  else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`
+  else if (state === "53300") say = `Postgres at ${target} has no connection left: ${message}; raise max_connections or use fewer`
+  else if (state === "42501") say = `The user of ${target} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
+  else if (/SCRAM|password must be a string/i.test(message)) say = `Postgres at ${target} asks for a password and the connection string has none (${message})`
+  return new ConnectionError(say, { cause: error })
+}

@@ -1,0 +1,31 @@
+import { createHash } from "node:crypto"
+import { InvalidOptionError } from "../errors.js"
+
+/** A schema's name in the forms that SQL text needs. */
+export interface SchemaNames {
+  readonly schema: string
+  /** Quoted, to stand before a dot. */
+  readonly quoted: string
+  /** The channel of its notifications. Schemas in one database must not hear each other. */
+  readonly channel: string
+}
+
+export function schemaNames(schema: string): SchemaNames {
+  if (typeof schema !== "string" || schema === "" || Buffer.byteLength(schema) > 63 || schema.includes("\0") || schema.includes("$")) {
+    throw new InvalidOptionError(`schema is ${JSON.stringify(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
+  }
+  const channel = `pgtusk:${schema}`
+  return {
+    schema,
+    quoted: `"${schema.replaceAll('"', '""')}"`,
+    channel: Buffer.byteLength(channel) <= 63 ? channel : `pgtusk:${createHash("sha256").update(schema).digest("hex").slice(0, 32)}`,
+  }
+}
+
+/** Puts the schema and the channel into a text of sql/. Inside of a string literal quotes are doubled. */
+export function render(text: string, names: SchemaNames): string {
+  return text
+    .replaceAll("'{schema}", () => `'${names.quoted.replaceAll("'", "''")}`)
+    .replaceAll("'{channel}", () => `'${names.channel.replaceAll("'", "''")}`)
+    .replaceAll("{schema}", () => names.quoted)
+}

@@ -1,0 +1,612 @@
+// Made from sql/ by scripts/generate-sql.mjs: change the .sql files and run `npm run generate`.
+
+/** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
+export const statementTexts = {
+  claim: `with lease as materialized (
+  select nextval('{schema}.lease_seq') as n
+), picked as materialized (
+  select p.id
+  from unnest($2::smallint[], $3::bigint[]) lane (priority, cursor)
+  cross join lateral (
+    select j.id from {schema}.jobs j
+    where j.state = 'waiting' and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
+      and (j.expires_at is null or j.expires_at > now()) and j.task = any ($6::text[])
+      and not exists (select from {schema}.queues q where q.name = $1 and q.paused)
+    order by j.seq limit $4 for update skip locked
+  ) p
+  limit $4
+)
+update {schema}.jobs j
+set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
+from picked where j.id = picked.id
+returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for`,
+  heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
+returning
+  (select array_agg(j.id) from {schema}.jobs j where j.worker_id = $1 and j.state = 'active' and j.cancel_requested) as cancelled,
+  (select array_agg(r.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease)
+   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost`,
+  insert_jobs: `with added as (
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
+  select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.max_attempts,
+    (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, i.priority, i.queue, i.task, i.args, i.headers, i.options
+  from (select u.*, greatest(u.instant, now() + u.delay * interval '1 millisecond') as at
+        from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::jsonb[], $7::double precision[], $8::timestamptz[],
+          $9::double precision[], $10::jsonb[], $11::jsonb[]) with ordinality
+          u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, ord)) i
+  where not $12::boolean or not exists (select from {schema}.finished_jobs f where f.id = i.id)
+  order by i.ord
+  on conflict (id) do nothing
+  returning queue, priority, seq, run_at
+)
+select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms
+from added group by queue, priority`,
+  next_due: `select extract(epoch from least(
+  (select min(run_at) from {schema}.jobs where state = 'delayed'),
+  (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null),
+  (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null)
+) - now())::double precision * 1000 as due_ms`,
+  progress: `update {schema}.jobs j set progress = p.progress
+from unnest($2::uuid[], $3::bigint[], $4::jsonb[]) p (id, lease, progress)
+where j.id = p.id and j.lease = p.lease and j.worker_id = $1`,
+  promote: `with due as materialized (
+  select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit $1 for update skip locked
+), moved as (
+  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') from due where j.id = due.id returning j.queue, j.priority, j.seq
+)
+select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
+  settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7)`,
+  sweep: `with recursive lane (queue, priority, seq) as (
+  select f.* from unnest($1::text[]) q (name)
+  cross join lateral (
+    select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.queue = q.name order by j.priority, j.seq limit 1
+  ) f
+  union all
+  select n.* from lane
+  cross join lateral (
+    select j.queue, j.priority, j.seq from {schema}.jobs j
+    where j.state = 'waiting' and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
+  ) n
+)
+select queue, priority, seq from lane`,
+} as const
+
+/** Functions that the migrations create. */
+export const functionTexts = {
+  add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null)
+returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  draft record;
+  owner uuid;
+  owners jsonb := '{}';
+  replaced_due double precision;
+  due double precision;
+  inner_parents uuid[];
+  outer_parents uuid[];
+  live uuid[];
+  over record;
+  resolved record;
+  lanes jsonb;
+  stored jsonb;
+  missing uuid;
+begin
+  for draft in
+    select d.ord, d.id, d.key, d.kind, d.ttl_ms, d.replace, d.extend, d.queue, d.draft
+    from (
+      select o::integer as ord, (e ->> 'id')::uuid as id, k.kind, k.key, k.ttl_ms, k.replace, k.extend, e as draft,
+        coalesce(e ->> 'queue', case when (e ->> 'local') = 'false' then (select t.queue from {schema}.tasks t where t.name = e ->> 'task') end, 'default') as queue
+      from jsonb_array_elements(drafts) with ordinality j (e, o)
+      cross join lateral (
+        select 'key' as kind, e -> 'key' ->> 'key' as key, (e -> 'key' ->> 'ttlMs')::double precision as ttl_ms,
+          coalesce((e -> 'key' ->> 'replace')::boolean, false) as replace, coalesce((e -> 'key' ->> 'extend')::boolean, false) as extend
+        where e -> 'key' is not null and jsonb_typeof(e -> 'key') = 'object'
+        union all
+        select 'id', e ->> 'customId', null, false, false where e ->> 'customId' is not null
+      ) k
+    ) d
+    order by d.queue, d.kind, d.key, d.ord
+  loop
+    continue when owners ? draft.ord::text;
+    insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+    values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
+      case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
+    on conflict (queue, kind, key) do update set
+      job_id = case when k.until <= clock_timestamp() then excluded.job_id else k.job_id end,
+      release = case when k.until <= clock_timestamp() then excluded.release else k.release end,
+      until = case when k.until <= clock_timestamp() or (draft.extend and k.release = 'time') then excluded.until else k.until end
+    returning k.job_id into owner;
+    if owner <> draft.id then
+      owners := owners || jsonb_build_object(draft.ord::text, owner);
+      delete from {schema}.keys k where k.job_id = draft.id;
+      if draft.replace then
+        update {schema}.jobs j set
+          args = draft.draft -> 'args', headers = nullif(draft.draft -> 'headers', 'null'), options = nullif(draft.draft -> 'options', 'null'),
+          priority = coalesce((draft.draft ->> 'priority')::smallint, j.priority), max_attempts = coalesce((draft.draft ->> 'maxAttempts')::integer, j.max_attempts),
+          run_at = greatest(coalesce((draft.draft ->> 'runAt')::timestamptz, now() + coalesce((draft.draft ->> 'delayMs')::double precision, 0) * interval '1 millisecond'), now()),
+          expires_at = now() + (draft.draft ->> 'ttlMs')::double precision * interval '1 millisecond',
+          attempt = 0, attempts = null, error = null, crashes = 0
+        where j.id = owner and j.state = 'delayed'
+        returning extract(epoch from j.run_at - now())::double precision * 1000 into replaced_due;
+        due := least(due, replaced_due);
+      end if;
+    end if;
+  end loop;
+  select array_agg(distinct p) filter (where p = any (own)), array_agg(distinct p) filter (where p <> all (own)) into inner_parents, outer_parents
+  from (select array_agg((e ->> 'id')::uuid) as own from jsonb_array_elements(drafts) e) ids,
+    (select (x ->> 'id')::uuid as p from jsonb_array_elements(drafts) with ordinality j (e, o),
+       jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) x where not owners ? o::text) parents;
+  if outer_parents is not null then
+    perform from {schema}.jobs where id = any (outer_parents) order by id for no key update;
+    with marked as (update {schema}.jobs j set has_children = true where j.id = any (outer_parents) returning j.id)
+    select array_agg(marked.id) into live from marked;
+    perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
+    select array_agg(f.id) as ids, array_agg(f.state::text) as states into over from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over.ids, '{}')) limit 1;
+    if missing is not null then
+      raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
+    end if;
+  end if;
+  with d as (
+    select o as ord, r.*, (select count(distinct x ->> 'id')::integer from jsonb_array_elements(case when jsonb_typeof(r.parents) = 'array' then r.parents else '[]' end) x) as open_parents
+    from jsonb_array_elements(drafts) with ordinality j (e, o)
+    cross join lateral jsonb_to_record(e) r (id uuid, task text, queue text, priority smallint, "maxAttempts" integer, args jsonb,
+      "delayMs" double precision, "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, "customId" text, key jsonb,
+      parents jsonb, "scheduledFor" timestamptz, local boolean)
+    where not owners ? o::text
+  ), placed as (
+    select d.*, t.queue as t_queue, t.priority as t_priority, t.retries as t_retries, t.ttl_ms as t_ttl, t.options as t_options,
+      greatest(d."runAt", now() + d."delayMs" * interval '1 millisecond') as at
+    from d left join {schema}.tasks t on d.local is false and t.name = d.task
+  ), added as (
+    insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
+      headers, options, custom_id, parents)
+    select p.id, case when p.at > now() then p.at end, now() + coalesce(p."ttlMs", p.t_ttl) * interval '1 millisecond', p."scheduledFor",
+      coalesce(p."maxAttempts", p.t_retries + 1, 1), p.open_parents,
+      (case when p.open_parents > 0 then 'blocked' when p.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
+      coalesce(p.priority, p.t_priority, 5),
+      p.id = any (coalesce(inner_parents, '{}')),
+      p."customId" is not null or (p.key is not null and jsonb_typeof(p.key) = 'object'),
+      coalesce(p.queue, p.t_queue, 'default'), p.task, p.args, nullif(p.headers, 'null'),
+      nullif(coalesce(p.t_options, '{}') || coalesce(nullif(p.options, 'null'), '{}'), '{}'), p."customId",
+      (select array_agg((x ->> 'id')::uuid) from jsonb_array_elements(case when jsonb_typeof(p.parents) = 'array' then p.parents else '[]' end) x)
+    from placed p order by p.ord
+    on conflict do nothing
+    returning id, queue, state, priority, seq, run_at
+  )
+  select jsonb_object_agg(added.id, jsonb_build_array(queue, state, priority, seq)),
+    (select jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)) from (select queue, priority, min(seq) as seq from added where state = 'waiting' group by queue, priority) l),
+    least(due, extract(epoch from min(run_at) filter (where state = 'delayed') - now())::double precision * 1000)
+  into stored, lanes, due from added;
+  insert into {schema}.job_dependencies (parent_id, child_id, on_failure)
+  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block')
+  from jsonb_array_elements(drafts) e,
+    jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
+  where stored ? (e ->> 'id')
+  on conflict do nothing;
+  if over.ids is not null then
+    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over.ids, over.states) r;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
+    due := least(due, resolved.due_ms);
+  end if;
+  perform {schema}.wake(channel, lanes, due);
+  return query
+  select o::integer, coalesce((owners ->> o::text)::uuid, (e ->> 'id')::uuid), not owners ? o::text,
+    coalesce(stored -> (e ->> 'id') ->> 0, e ->> 'queue', (select j2.queue from {schema}.jobs j2 where j2.id = (owners ->> o::text)::uuid), 'default'),
+    coalesce(stored -> (e ->> 'id') ->> 1, ''), coalesce((stored -> (e ->> 'id') ->> 2)::integer, 0), coalesce((stored -> (e ->> 'id') ->> 3)::bigint, 0)
+  from jsonb_array_elements(drafts) with ordinality j (e, o) order by o;
+end
+$$`,
+  add_repeats: `create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
+language plpgsql volatile
+as $$
+begin
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
+  select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
+    now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
+    (r.options -> 'repeat' ->> 'maxAttempts')::integer, 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
+  select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
+end
+$$`,
+  attempt: `create or replace function {schema}.attempt(number integer, started_at timestamptz, worker uuid, error jsonb) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_array(jsonb_build_object('attempt', number, 'startedAt', started_at, 'endedAt', now(), 'worker', worker, 'error', error))
+$$`,
+  cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  failure jsonb := jsonb_build_object('name', 'JobCancelledError', 'message', coalesce(reason, 'The job was cancelled'));
+  found record;
+begin
+  with locked as (
+    select id, state from {schema}.jobs where id = any (targets) order by id for update
+  ), flagged as (
+    update {schema}.jobs j set cancel_requested = true, error = failure from locked l where j.id = l.id and l.state = 'active' and not j.cancel_requested returning j.id
+  )
+  select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running into found from locked l;
+  active := found.running;
+  ids := coalesce(found.still, '{}') || coalesce(found.running, '{}');
+  if found.still is not null then
+    select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched
+    from {schema}.settle(null, found.still, null, array_fill('cancelled'::text, array[cardinality(found.still)]), null, null,
+      array_fill(failure, array[cardinality(found.still)])) e;
+  end if;
+end
+$$`,
+  drop_on: `create or replace function {schema}.drop_on(final {schema}.job_state, own jsonb, of_queue jsonb) returns date
+language sql stable
+as $$
+  select case
+    when kept = 'false'::jsonb then null
+    when kept_ms > 15 * 86400000::double precision then 'infinity'::date
+    else ((now() + kept_ms * interval '1 millisecond') at time zone 'UTC')::date
+  end
+  from (select kept, case when jsonb_typeof(kept) = 'number' then (kept #>> '{}')::double precision end as kept_ms
+        from (select coalesce(own -> class, of_queue -> class, stock) as kept
+              from (select case final when 'completed' then 'completed' else 'failed' end as class,
+                           to_jsonb(case final when 'completed' then 86400000 else 14 * 86400000::bigint end) as stock) c) k) m
+$$`,
+  duration_ms: `create or replace function {schema}.duration_ms(value jsonb, field text) returns double precision
+language plpgsql immutable
+as $$
+declare
+  parts text[];
+  amount double precision;
+begin
+  if value is null or value = 'null'::jsonb then
+    return null;
+  end if;
+  if jsonb_typeof(value) = 'number' then
+    amount := (value #>> '{}')::double precision * 1000;
+  elsif jsonb_typeof(value) = 'string' then
+    parts := regexp_match(value #>> '{}', '^\\s*(\\d+(?:\\.\\d+)?)\\s*(ms|s|m|h|d|w)\\s*$');
+    if parts is not null then
+      amount := parts[1]::double precision * case parts[2]
+        when 'ms' then 1 when 's' then 1000 when 'm' then 60000 when 'h' then 3600000 when 'd' then 86400000 else 604800000 end;
+    end if;
+  end if;
+  if amount is null or amount < 0 then
+    raise exception 'pgtusk: % is %, which is no duration; write seconds as a number (60) or a string with a unit (''500ms'', ''10m'', ''1d'')', field, value
+      using errcode = 'PT400';
+  end if;
+  return amount;
+end
+$$`,
+  enqueue: `create or replace function {schema}.enqueue(task text, args jsonb default '[]', options jsonb default '{}') returns uuid
+language plpgsql volatile
+as $$
+declare
+  o jsonb := coalesce(options, '{}');
+  unknown text;
+  draft jsonb;
+  dedup jsonb := o -> 'deduplicate';
+  keep jsonb;
+  added uuid;
+begin
+  if task is null or task = '' then
+    raise exception 'pgtusk: enqueue needs the name of a task' using errcode = 'PT400';
+  end if;
+  if jsonb_typeof(args) is distinct from 'array' then
+    raise exception 'pgtusk: the arguments of task % are %; write a JSON array, one element an argument', task, args using errcode = 'PT400';
+  end if;
+  if jsonb_typeof(o) <> 'object' then
+    raise exception 'pgtusk: the options of task % are %; write a JSON object', task, o using errcode = 'PT400';
+  end if;
+  select k into unknown from jsonb_object_keys(o) k
+  where k <> all (array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake']) limit 1;
+  if unknown is not null then
+    raise exception 'pgtusk: "%" is no option of a job (task %); known are queue, retries, backoff, ttl, timeout, priority, keep, delay, dependsOn, onParentFailure, repeatEvery, id, deduplicate, headers, wake', unknown, task
+      using errcode = 'PT400';
+  end if;
+  if o ? 'retries' and not (jsonb_typeof(o -> 'retries') = 'number' and (o ->> 'retries')::numeric between 0 and 32767 and (o ->> 'retries')::numeric % 1 = 0) then
+    raise exception 'pgtusk: retries of task % is %; write a whole number from 0 to 32767', task, o -> 'retries' using errcode = 'PT400';
+  end if;
+  if o ? 'priority' and not (jsonb_typeof(o -> 'priority') = 'number' and (o ->> 'priority')::numeric between -32768 and 32767 and (o ->> 'priority')::numeric % 1 = 0) then
+    raise exception 'pgtusk: priority of task % is %; write a whole number from -32768 to 32767 (lower runs first)', task, o -> 'priority' using errcode = 'PT400';
+  end if;
+  if o ? 'id' and (o ->> 'id' = '' or o ->> 'id' ~ '^\\d+$' or o ->> 'id' like '%:%') then
+    raise exception 'pgtusk: the custom id % of task % must not be empty, digits only, or contain ":"', o -> 'id', task using errcode = 'PT400';
+  end if;
+  if jsonb_typeof(dedup) = 'string' then
+    dedup := jsonb_build_object('key', dedup #>> '{}');
+  end if;
+  if dedup is not null and coalesce(dedup ->> 'key', '') = '' then
+    raise exception 'pgtusk: deduplicate of task % is %; write a key, or {"key": "...", "ttl": 60}', task, dedup using errcode = 'PT400';
+  end if;
+  select jsonb_object_agg(k, case when v = 'false' then v else to_jsonb({schema}.duration_ms(v, 'keep.' || k)) end) into keep from jsonb_each(o -> 'keep') e (k, v);
+  draft := jsonb_strip_nulls(jsonb_build_object(
+    'id', {schema}.uuid_v7(), 'task', task, 'local', false, 'queue', o -> 'queue', 'priority', o -> 'priority',
+    'maxAttempts', (o ->> 'retries')::integer + 1,
+    'delayMs', {schema}.duration_ms(case when o ->> 'delay' ~ '^\\d{4}-' then null else o -> 'delay' end, 'delay'),
+    'runAt', case when o ->> 'delay' ~ '^\\d{4}-' then o -> 'delay' end,
+    'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'headers', o -> 'headers', 'customId', o -> 'id',
+    'key', case when dedup is not null then jsonb_build_object('key', dedup ->> 'key', 'ttlMs', {schema}.duration_ms(dedup -> 'ttl', 'deduplicate.ttl'),
+      'replace', dedup -> 'replace', 'extend', dedup -> 'extend') end,
+    'parents', (select jsonb_agg(case when jsonb_typeof(p) = 'string' then jsonb_build_object('id', p, 'onFailure', coalesce(o ->> 'onParentFailure', 'block'))
+        else jsonb_build_object('id', p -> 'job', 'onFailure', coalesce(p ->> 'onFailure', o ->> 'onParentFailure', 'block')) end) from jsonb_array_elements(o -> 'dependsOn') p),
+    'options', nullif(jsonb_strip_nulls(jsonb_build_object('backoff', o -> 'backoff', 'timeoutMs', {schema}.duration_ms(o -> 'timeout', 'timeout'), 'keep', keep,
+      'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery'),
+        'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'maxAttempts', coalesce((o ->> 'retries')::integer, 0) + 1) end)), '{}')))
+    || jsonb_build_object('args', args);
+  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a;
+  return added;
+end
+$$`,
+  expire_jobs: `create or replace function {schema}.expire_jobs(most integer, out ids uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  due record;
+  ends record;
+begin
+  select array_agg(x.id) as ids, array_agg('expired'::text) as outcomes,
+    array_agg(jsonb_build_object('name', 'JobExpiredError', 'message', format('Its ttl ran out %s after it was enqueued, before a run could start', x.age))) as errors
+  into due
+  from (select j.id, date_trunc('milliseconds', j.expires_at - j.created_at) as age from {schema}.jobs j
+        where j.state <> 'active' and j.expires_at is not null and j.expires_at <= now() order by j.expires_at limit most for update skip locked) x;
+  if due.ids is null then
+    return;
+  end if;
+  ids := due.ids;
+  select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors) e;
+end
+$$`,
+  partitions: `create or replace function {schema}.partitions() returns text[]
+language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
+as $$
+declare
+  today date := (now() at time zone 'UTC')::date;
+  day date;
+  part text;
+  dropped text[] := '{}';
+begin
+  if not pg_try_advisory_xact_lock(hashtextextended('{schema}.partitions', 7021)) then
+    return dropped;
+  end if;
+  for day in select today + n from generate_series(0, 17) n loop
+    part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
+    if to_regclass('{schema}.' || part) is null then
+      execute format('create table {schema}.%I (like {schema}.finished_jobs including defaults including constraints)', part);
+      execute format('alter table {schema}.finished_jobs attach partition {schema}.%I for values from (%L) to (%L)', part, day, day + 1);
+    end if;
+  end loop;
+  for part in
+    select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
+    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_\\d{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
+  loop
+    begin
+      set local lock_timeout = '250ms';
+      execute format('drop table {schema}.%I', part);
+      dropped := dropped || part;
+    exception when lock_not_available then
+      null;
+    end;
+  end loop;
+  return dropped;
+end
+$$`,
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, out rescued uuid[], out failed uuid[], out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  lost record;
+  back record;
+  ends record;
+begin
+  select array_agg(w.id) into workers
+  from (select id from {schema}.workers where heartbeat_at < now() - lease order by id limit 20 for update skip locked) w;
+  if workers is null then
+    return;
+  end if;
+  select array_agg(x.id) filter (where x.crashes + 1 < x.cap) as again,
+    array_agg(x.id) filter (where x.crashes + 1 >= x.cap) as over,
+    array_agg(jsonb_build_object('name', 'WorkerLostError', 'message',
+      format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors,
+    count(*) as n
+  into lost
+  from (select id, crashes, coalesce((options ->> 'maxCrashes')::integer, 5) as cap from {schema}.jobs
+        where state = 'active' and worker_id = any (workers) order by id limit most for update) x;
+  with returned as (
+    update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
+      attempts = coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id,
+        jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
+      lease = null, worker_id = null, started_at = null, progress = null
+    where j.id = any (lost.again) and not j.cancel_requested
+    returning j.id, j.queue, j.priority, j.seq
+  )
+  select array_agg(id) as ids, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  into back from returned;
+  rescued := coalesce(back.ids, '{}');
+  lanes := back.lanes;
+  select lost.over || array_agg(id), lost.errors || array_agg(coalesce(error, '{}')) into lost.over, lost.errors
+  from {schema}.jobs where id = any (lost.again) and cancel_requested and not id = any (rescued)
+  having count(*) > 0;
+  failed := coalesce(lost.over, '{}');
+  if lost.over is not null then
+    update {schema}.jobs set crashes = crashes + 1 where id = any (lost.over);
+    select e.lanes, e.due_ms, e.watched into ends
+    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors) e;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
+    due_ms := ends.due_ms;
+    watched := ends.watched;
+  end if;
+  if lost.n < most then
+    delete from {schema}.workers where id = any (workers);
+  end if;
+end
+$$`,
+  resolve_children: `create or replace function {schema}.resolve_children(ended uuid[], states text[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  freed record;
+  doomed record;
+  ends record;
+begin
+  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (ended)) order by id for update;
+  with allowed as (
+    delete from {schema}.job_dependencies d using unnest(ended, states) e (id, state)
+    where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
+    returning d.child_id
+  ), counted as (
+    select child_id, count(*)::integer as n from allowed group by child_id
+  ), released as (
+    update {schema}.jobs j set
+      pending_parents = j.pending_parents - c.n,
+      state = (case when j.pending_parents > c.n then 'blocked' when j.run_at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
+      seq = nextval('{schema}.job_seq')
+    from counted c where j.id = c.child_id and j.state = 'blocked'
+    returning j.queue, j.priority, j.seq, j.state, j.run_at
+  ), by_lane as (
+    select queue, priority, min(seq) as seq from released where state = 'waiting' group by queue, priority
+  )
+  select (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from by_lane) as lanes,
+    extract(epoch from min(run_at) filter (where state = 'delayed') - now())::double precision * 1000 as due_ms
+  into freed from released;
+  lanes := freed.lanes;
+  due_ms := freed.due_ms;
+  select array_agg(child_id) as ids, array_agg(outcome) as outcomes, array_agg(error) as errors
+  into doomed
+  from (select distinct on (d.child_id) d.child_id,
+          case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
+          jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
+            'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
+        from {schema}.job_dependencies d join unnest(ended, states) e (id, state) on d.parent_id = e.id
+        where e.state <> 'completed' and (d.on_failure in ('fail', 'cancel') or e.state = 'removed')
+        order by d.child_id, d.on_failure = 'fail' desc) x;
+  if doomed.ids is not null then
+    delete from {schema}.job_dependencies d where d.child_id = any (doomed.ids);
+    select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors);
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
+    due_ms := least(due_ms, ends.due_ms);
+    watched := ends.watched;
+  end if;
+end
+$$`,
+  settle: `create or replace function {schema}.settle(
+  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[],
+  out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  any_keyed boolean;
+  any_blocked boolean;
+  parents uuid[];
+  parent_states text[];
+  repeats jsonb;
+  back record;
+  freed record;
+  resolved record;
+begin
+  with s as (
+    select * from unnest(ids, leases, outcomes, delays, results, errors) s (id, lease, outcome, delay, result, error)
+  ), gone as (
+    delete from {schema}.jobs j using s
+    where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
+      and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
+    returning j.*, s.result,
+      (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
+      j.cancel_requested and s.outcome <> 'cancelled' as overruled,
+      case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
+  ), kept as (
+    insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
+    select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
+      case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
+      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, g.progress,
+      case when g.final <> 'completed' and g.started_at is not null
+        then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents
+    from (select gone.*, q.keep as q_keep,
+            case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
+                 else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
+          from gone left join {schema}.queues q on q.name = gone.queue) g
+    where g.day is not null
+  )
+  select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+    array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
+    jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
+      filter (where final = 'completed' and options ? 'repeat')
+  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, repeats
+  from gone;
+  if any_keyed then
+    delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
+    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
+    where k.job_id = e.id and k.kind = 'id';
+  end if;
+  if any_blocked then
+    delete from {schema}.job_dependencies d where d.child_id = any (settled);
+  end if;
+  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+    with s as (
+      select * from unnest(ids, leases, outcomes, delays, errors) s (id, lease, outcome, delay, error)
+    ), returned as (
+      update {schema}.jobs j set
+        state = (case when s.delay > 0 then 'delayed' else 'waiting' end)::{schema}.job_state,
+        run_at = case when s.delay > 0 then now() + s.delay * interval '1 millisecond' end,
+        seq = case when s.outcome = 'released' then j.seq else nextval('{schema}.job_seq') end,
+        attempt = case when s.outcome = 'retry' then j.attempt else j.attempt - 1 end,
+        attempts = case when s.outcome = 'retry' then coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id, s.error) else j.attempts end,
+        error = case when s.outcome = 'retry' then s.error else j.error end,
+        progress = case when s.outcome = 'retry' then null else j.progress end,
+        lease = null, worker_id = null, started_at = null
+      from s
+      where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
+      returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+    ), by_lane as (
+      select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority
+    )
+    select array_agg(id) as ids, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
+      (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from by_lane) as lanes
+    into back from returned;
+    settled := coalesce(settled, '{}') || coalesce(back.ids, '{}');
+    lanes := back.lanes;
+    due_ms := back.due_ms;
+  end if;
+  if repeats is not null then
+    select r.lanes, r.due_ms into freed from {schema}.add_repeats(repeats) r;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(freed.lanes, '[]'), '[]');
+    due_ms := least(due_ms, freed.due_ms);
+  end if;
+  if parents is not null then
+    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states) r;
+    lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
+    due_ms := least(due_ms, resolved.due_ms);
+    watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+  end if;
+end
+$$`,
+  uuid_v7: `create or replace function {schema}.uuid_v7() returns uuid
+language sql volatile parallel safe
+as $$
+  select encode(
+    set_bit(set_bit(
+      overlay(decode(replace(gen_random_uuid()::text, '-', ''), 'hex')
+        placing substring(int8send((extract(epoch from clock_timestamp()) * 1000)::bigint) from 3) from 1 for 6),
+      52, 1), 53, 1),
+    'hex')::uuid
+$$`,
+  wake: `create or replace function {schema}.wake(channel text, lanes jsonb, due_ms double precision default null) returns void
+language plpgsql volatile
+as $$
+begin
+  if channel is null then
+    return;
+  end if;
+  perform pg_notify(channel, jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint)::text) from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;
+  if due_ms is not null then
+    perform pg_notify(channel, jsonb_build_array('d', ceil(due_ms))::text);
+  end if;
+end
+$$`,
+} as const
