@@ -1,9 +1,7 @@
 import { setMaxListeners } from "node:events"
 import type { Logger } from "./logger.js"
+import { RetryPause } from "./retry-pause.js"
 import { Sleeper } from "./sleeper.js"
-
-/** Pause after a failed step of `loop()`: doubles from the first to the second (milliseconds), back to the first after a success. */
-const STEP_RETRY_MS = { min: 100, max: 10_000 }
 
 /** Where a service is in its life; it only moves to the right, and may skip states. */
 export type ServiceState = "idle" | "starting" | "running" | "stopping" | "stopped"
@@ -126,20 +124,19 @@ export abstract class Service {
 
   /**
    * Repeats `step` until the service stops, with a sleep of as many milliseconds as the step returned (0: go on at once, `Infinity`: until
-   * `wake()`). A step that throws is logged and repeated after a growing pause.
+   * `wake()`). A step that throws is logged and repeated after a growing pause (see RetryPause), or at the next `wake()`.
    */
   protected async loop(step: () => number | Promise<number>): Promise<void> {
-    let pause = STEP_RETRY_MS.min
+    const pause = new RetryPause()
     while (!this.signal.aborted) {
       let ms: number
       try {
         ms = await step()
-        pause = STEP_RETRY_MS.min
+        pause.reset()
       } catch (error) {
         if (this.signal.aborted) return
-        this.#report(`The ${this.name} failed and tries again in ${pause} ms`, error)
-        ms = pause
-        pause = Math.min(pause * 2, STEP_RETRY_MS.max)
+        ms = pause.next()
+        this.#report(`The ${this.name} failed and tries again in ${ms} ms`, error)
       }
       if (ms > 0) await this.sleep(ms)
     }

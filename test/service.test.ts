@@ -1,6 +1,7 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
 import type { Logger } from "../src/logger.js"
+import { RetryPause } from "../src/retry-pause.js"
 import { Service, type ServiceState } from "../src/service.js"
 import { Sleeper } from "../src/sleeper.js"
 
@@ -202,7 +203,7 @@ describe("Service", () => {
     await service.start()
     await within(service.stopped, "stopped")
     expect(steps).toBe(2)
-    expect(lines).toEqual(["The retrying failed and tries again in 100 ms"])
+    expect(lines).toEqual([expect.stringMatching(/^The retrying failed and tries again in \d+ ms$/)])
   })
 })
 
@@ -215,6 +216,18 @@ const quiet: Plan = {
   workers: [],
   loggerFails: false,
 }
+
+test("RetryPause doubles between its limits, jittered, and begins anew after a reset", () => {
+  const pause = new RetryPause({ min: 100, max: 1_000 })
+  for (let round = 0; round < 200; round++) {
+    for (const nominal of [100, 200, 400, 800, 1_000, 1_000]) {
+      const ms = pause.next()
+      expect(ms).toBeGreaterThanOrEqual(nominal / 2)
+      expect(ms).toBeLessThanOrEqual(nominal)
+    }
+    pause.reset()
+  }
+})
 
 describe("Sleeper", () => {
   test("a wake between two naps ends the next one, once", async () => {
