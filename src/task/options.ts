@@ -1,0 +1,189 @@
+/** Options are checked once, where they are given; everything behind works with `TaskSpec` and `CheckedOptions`. */
+import { InvalidOptionError } from "../errors.js"
+import { checkBackoff } from "./backoff.js"
+import { CLIENT } from "./client.js"
+import type { DraftKey, DraftParent } from "./draft-types.js"
+import { toPositiveMilliseconds } from "./duration.js"
+import { invalidOption } from "./invalid-option.js"
+import { checkDeduplicate, checkDependsOn, checkDue, checkId, PARENT_FAILURES } from "./job-option-checks.js"
+import { checkBoolean, checkFunction, checkHeaders, checkInteger, checkKeep, checkOneOf, checkText } from "./option-checks.js"
+import { checkSchema } from "./schema-check.js"
+import type { StoredRetention, TaskSpec } from "./spec.js"
+import { suggest } from "./suggest.js"
+import type { Backoff, EnqueueOptions, TaskOptions } from "./types.js"
+
+/**
+ * Options that the contract has and this version does not serve yet, each with the values that ask for it. They are refused rather than ignored:
+ * a limit that silently does nothing is worse than none. Delete a line when its feature arrives.
+ */
+export const NOT_IMPLEMENTED: Readonly<Record<string, (value: unknown) => boolean>> = {
+  concurrency: () => true,
+  rateLimit: () => true,
+  runIn: (value) => value === "thread" || value === "process",
+}
+
+const RUN_OPTIONS = ["queue", "retries", "backoff", "ttl", "timeout", "priority", "keep"]
+const TASK_OPTIONS = [
+  ...["name", ...RUN_OPTIONS, "progress", "transactional", "input", "deduplicate"],
+  ...["concurrency", "rateLimit", "maxCrashes", "runIn", "onError"],
+]
+const ENQUEUE_OPTIONS = [
+  ...RUN_OPTIONS,
+  ...["via", "tx", "delay", "dependsOn", "onParentFailure", "repeatEvery", "id", "deduplicate", "headers", "wake"],
+]
+
+export const DEFAULT_QUEUE = "default"
+export const DEFAULT_PRIORITY = 5
+export const DEFAULT_MAX_CRASHES = 5
+
+/** What the options say about a task; the function is the rest of its spec. */
+export type TaskSettings = Omit<TaskSpec, "handler" | "local">
+
+/**
+ * Checks the options of `task()` and fills in the defaults.
+ * @param ownName the name of the function or method, used when `options.name` is not given
+ * @throws InvalidOptionError
+ */
+export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettings {
+  const given: unknown = options
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw invalidOption("The first argument of task()", given, "which is not an object of options", 'write task({ name: "emails.send" }, function)')
+  }
+  const input = given as TaskOptions & { input?: unknown }
+  const name = checkName(input.name ?? ownName)
+  const field = (option: string): string => `Option "${option}" of task "${name}"`
+  refuseUnknown(input, TASK_OPTIONS, `of task "${name}"`, ENQUEUE_OPTIONS, (key) => `give it with each job: task.with({ ${key}: … }).enqueue(…)`)
+  if (input.runIn !== undefined) checkOneOf(input.runIn, field("runIn"), ["main", "thread", "process"])
+  for (const [option, asksForIt] of Object.entries(NOT_IMPLEMENTED)) {
+    const value: unknown = input[option as keyof TaskOptions]
+    if (value === undefined || !asksForIt(value)) continue
+    throw invalidOption(field(option), value, "which this version of pgtusk does not implement yet", "leave the option out")
+  }
+  if (input.deduplicate !== undefined) checkFunction(input.deduplicate, field("deduplicate"), "deduplicate: (orderId) => orderId")
+  if (input.onError !== undefined) checkFunction(input.onError, field("onError"), 'onError: (error) => (error.status === 404 ? "fail" : undefined)')
+  return {
+    name,
+    options: Object.freeze({ ...options }),
+    queue: input.queue === undefined ? DEFAULT_QUEUE : checkText(input.queue, field("queue")),
+    priority: input.priority === undefined ? DEFAULT_PRIORITY : checkPriority(input.priority, field("priority")),
+    retries: input.retries === undefined ? 0 : checkRetries(input.retries, field("retries")),
+    ttlMs: input.ttl === undefined ? undefined : toPositiveMilliseconds(input.ttl, field("ttl")),
+    timeoutMs: input.timeout === undefined ? undefined : toPositiveMilliseconds(input.timeout, field("timeout")),
+    backoff: input.backoff === undefined || typeof input.backoff === "function" ? input.backoff : checkBackoff(input.backoff, field("backoff")),
+    maxCrashes:
+      input.maxCrashes === undefined
+        ? DEFAULT_MAX_CRASHES
+        : checkInteger(input.maxCrashes, field("maxCrashes"), 1, 32_767, "workers that may vanish with a job of it"),
+    keep: input.keep === undefined ? undefined : checkKeep(input.keep, field("keep")),
+    progress: input.progress === undefined ? false : checkBoolean(input.progress, field("progress")),
+    transactional: input.transactional === undefined ? false : checkBoolean(input.transactional, field("transactional")),
+    input: input.input === undefined ? undefined : checkSchema(input.input, field("input")),
+    deduplicate: input.deduplicate,
+  }
+}
+
+/** The name of a task, as `options.name`, a function's own name and `taskRef` give it. */
+export function checkName(name: unknown): string {
+  if (name === "") throw new InvalidOptionError('A task needs a name, and its function has none; write task({ name: "emails.send" }, function)')
+  return checkText(name, 'Option "name" of a task')
+}
+
+/** The options of one job, checked: durations in milliseconds, copies of what the caller could still change. */
+export interface CheckedOptions {
+  readonly queue: string | undefined
+  readonly priority: number | undefined
+  readonly retries: number | undefined
+  readonly backoff: Backoff | undefined
+  readonly ttlMs: number | undefined
+  readonly timeoutMs: number | undefined
+  readonly keep: StoredRetention | undefined
+  readonly delayMs: number | undefined
+  /** ISO text. */
+  readonly runAt: string | undefined
+  readonly parents: readonly DraftParent[]
+  readonly repeatEveryMs: number | undefined
+  readonly customId: string | undefined
+  readonly key: DraftKey | undefined
+  readonly headers: Readonly<Record<string, string>> | undefined
+  readonly wake: boolean
+}
+
+// Views made by `with()` are frozen and used for many jobs: check each once.
+const checkedViews = new WeakMap<EnqueueOptions, CheckedOptions>()
+
+/** No options, for jobs of a bare task. */
+export const NO_OPTIONS: EnqueueOptions = mergeOptions({}, {}, "")
+
+/** `base` with `extra` over it, checked and frozen. What is undefined in `extra` is not given, and changes nothing. */
+export function mergeOptions(base: EnqueueOptions, extra: EnqueueOptions, taskName: string): EnqueueOptions {
+  const given: unknown = extra
+  if (typeof given !== "object" || given === null || Array.isArray(given)) {
+    throw invalidOption(`The options of a job of task "${taskName}"`, given, "which is not an object", "write with({ delay: 5 })")
+  }
+  const merged = Object.freeze({ ...base, ...Object.fromEntries(Object.entries(extra).filter(([, value]) => value !== undefined)) })
+  checkedViews.set(merged, check(merged, taskName))
+  return merged
+}
+
+/**
+ * Checks the options of one job.
+ * @throws InvalidOptionError
+ */
+export function checkEnqueueOptions(options: EnqueueOptions, taskName: string): CheckedOptions {
+  return checkedViews.get(options) ?? check(options, taskName)
+}
+
+function check(options: EnqueueOptions, taskName: string): CheckedOptions {
+  const of = `of a job of task "${taskName}"`
+  const field = (option: string): string => `Option "${option}" ${of}`
+  refuseUnknown(options, ENQUEUE_OPTIONS, of, TASK_OPTIONS, (key) => `give it to the task: task({ ${key}: … }, function)`)
+  checkVia(options.via, field("via"))
+  if (options.tx === null) {
+    throw invalidOption(field("tx"), null, "which is no transaction", "pass the transaction that your client gave you, or leave the option out")
+  }
+  const onParentFailure =
+    options.onParentFailure === undefined ? "block" : checkOneOf(options.onParentFailure, field("onParentFailure"), PARENT_FAILURES)
+  return {
+    queue: options.queue === undefined ? undefined : checkText(options.queue, field("queue")),
+    priority: options.priority === undefined ? undefined : checkPriority(options.priority, field("priority")),
+    retries: options.retries === undefined ? undefined : checkRetries(options.retries, field("retries")),
+    backoff: options.backoff === undefined ? undefined : checkBackoff(options.backoff, field("backoff")),
+    ttlMs: options.ttl === undefined ? undefined : toPositiveMilliseconds(options.ttl, field("ttl")),
+    timeoutMs: options.timeout === undefined ? undefined : toPositiveMilliseconds(options.timeout, field("timeout")),
+    keep: options.keep === undefined ? undefined : checkKeep(options.keep, field("keep")),
+    ...checkDue(options.delay, field("delay")),
+    parents: options.dependsOn === undefined ? [] : checkDependsOn(options.dependsOn, onParentFailure, field("dependsOn")),
+    repeatEveryMs: options.repeatEvery === undefined ? undefined : toPositiveMilliseconds(options.repeatEvery, field("repeatEvery")),
+    customId: options.id === undefined ? undefined : checkId(options.id, field("id")),
+    key: options.deduplicate === undefined ? undefined : checkDeduplicate(options.deduplicate, field("deduplicate")),
+    headers: options.headers === undefined ? undefined : checkHeaders(options.headers, field("headers")),
+    wake: options.wake === undefined ? true : checkOneOf(options.wake, field("wake"), ["now", "poll"]) === "now",
+  }
+}
+
+function checkVia(via: unknown, field: string): void {
+  if (via === undefined || (typeof via === "object" && via !== null && CLIENT in via)) return
+  throw invalidOption(field, via, "which is not a client of pgtusk", "pass what configure() or new Tusk() returned")
+}
+
+function checkPriority(value: unknown, field: string): number {
+  return checkInteger(value, field, -32_768, 32_767, "lower runs first")
+}
+
+function checkRetries(value: unknown, field: string): number {
+  return checkInteger(value, field, 0, 32_767, "extra runs after the first")
+}
+
+/** `elsewhere` are the options of the other kind; one of them gets told where it belongs. */
+function refuseUnknown(options: object, known: readonly string[], of: string, elsewhere: readonly string[], move: (key: string) => string): void {
+  for (const key of Object.keys(options)) {
+    if (known.includes(key)) continue
+    const meant = suggest(key, known)
+    const remedy = elsewhere.includes(key)
+      ? move(key)
+      : meant === undefined
+        ? `its options are ${known.join(", ")}`
+        : `did you mean ${JSON.stringify(meant)}?`
+    throw new InvalidOptionError(`Unknown option ${JSON.stringify(key)} ${of}; ${remedy}`)
+  }
+}

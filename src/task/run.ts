@@ -1,0 +1,25 @@
+import { UnknownTaskError } from "../errors.js"
+import { validateArgs } from "./schema-check.js"
+import type { TaskSpec } from "./spec.js"
+import type { ReportProgress } from "./types.js"
+
+/**
+ * Runs the function of a task, for a direct call and for a worker alike: the arguments pass the schema first (the function gets its output), and
+ * `report` stands before them when the task asks for progress. Returns what the function returns, or a Promise of it with an asynchronous schema.
+ *
+ * @throws UnknownTaskError when the task has no function in this process
+ * @throws ValidationError when the schema refuses the input
+ */
+export function runTask(spec: TaskSpec, args: readonly unknown[], report: ReportProgress): unknown {
+  const { handler, input } = spec
+  if (handler === undefined) {
+    throw new UnknownTaskError(
+      `Task "${spec.name}" has no function in this process; import the module that defines it (for a method also call tusk.register(instance)), ` +
+        "or enqueue it and let a worker run it",
+    )
+  }
+  const run = (passed: readonly unknown[]): unknown => (spec.progress ? handler(report, ...passed) : handler(...passed))
+  if (input === undefined) return run(args)
+  const output = validateArgs(input, args, spec.name)
+  return output instanceof Promise ? output.then((value) => run([value])) : run([output])
+}
