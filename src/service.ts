@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events"
+import { guardLogger } from "./guarded-logger.js"
 import type { Logger } from "./logger.js"
 import { RetryPause } from "./retry-pause.js"
 import { Sleeper } from "./sleeper.js"
@@ -35,6 +36,7 @@ export abstract class Service {
   readonly name: string
   /** Resolves once the service has stopped, by whatever cause. Never rejects. */
   readonly stopped: Promise<void>
+  /** The logger of the options; one that throws must not harm the service. */
   protected readonly logger: Logger
   readonly #aborter = new AbortController()
   readonly #sleeper: Sleeper
@@ -47,7 +49,7 @@ export abstract class Service {
 
   constructor(options: ServiceOptions) {
     this.name = options.name
-    this.logger = options.logger
+    this.logger = guardLogger(options.logger)
     setMaxListeners(0, this.#aborter.signal)
     this.#sleeper = new Sleeper(this.#aborter.signal, { unref: options.unref === true })
     let markStopped = (): void => undefined
@@ -136,7 +138,7 @@ export abstract class Service {
       } catch (error) {
         if (this.signal.aborted) return
         ms = pause.next()
-        this.#report(`The ${this.name} failed and tries again in ${ms} ms`, error)
+        this.logger.error(`The ${this.name} failed and tries again in ${ms} ms`, { error })
       }
       if (ms > 0) await this.sleep(ms)
     }
@@ -161,17 +163,8 @@ export abstract class Service {
 
   #fail(message: string | undefined, error: unknown): void {
     if (!this.signal.aborted) this.#failure = error
-    if (message !== undefined) this.#report(message, error)
+    if (message !== undefined) this.logger.error(message, { error })
     this.requestStop()
-  }
-
-  /** A logger that throws must not keep the service from stopping. */
-  #report(message: string, error: unknown): void {
-    try {
-      this.logger.error(message, { error })
-    } catch {
-      // There is nobody left to tell.
-    }
   }
 
   /** Never rejects: nobody waits for it. */
@@ -183,7 +176,7 @@ export abstract class Service {
       try {
         await this.onStop()
       } catch (error) {
-        this.#report(`The ${this.name} did not stop cleanly`, error)
+        this.logger.error(`The ${this.name} did not stop cleanly`, { error })
       }
     }
     this.#state = "stopped"

@@ -1,0 +1,144 @@
+import { Socket } from "node:net"
+import type { Duplex } from "node:stream"
+import type { ClientConfig } from "pg"
+import { bounded } from "./bounded.js"
+import { createSubscriber, type Subscriber } from "./pg-listen.js"
+
+/** How pg_stat_activity shows these connections. */
+export const APPLICATION_NAME = "pgtusk listen"
+
+/** Idle time after which the system asks whether the other side is still there. */
+const KEEP_ALIVE_MS = 10_000
+/** Patience for a normal goodbye; then the socket is destroyed. */
+const CLOSE_MS = 1_000
+
+export interface ListenConnectionOptions {
+  config: ClientConfig
+  /** Not called any more once the connection has failed or was closed. Must not throw. */
+  onNotification(channel: string, payload: string): void
+  /** Ends the connection with its reason. */
+  signal: AbortSignal
+}
+
+/**
+ * One connection that listens, for one use: the first fault ends it for good, and whoever wants to go on makes another.
+ *
+ * States: made → open → ended. `signal` aborts at the end and its reason says why; every method that waits rejects with that reason then, or with
+ * the server's own error. `close()` wins over anything in flight: it owns the socket and destroys it, so that no session stays behind.
+ */
+export class ListenConnection {
+  readonly #aborter = new AbortController()
+  readonly #subscriber: Subscriber
+  readonly #socket: Duplex
+  readonly #parent: AbortSignal
+  #open = false
+  #closing: Promise<void> | undefined
+
+  constructor(options: ListenConnectionOptions) {
+    const { config, signal } = options
+    this.#socket = socketOf(config)
+    // Whether the process lives on is not for this connection to decide.
+    if (this.#socket instanceof Socket) this.#socket.unref()
+    // Before anyone else hears of it: pg-listen drops the cause of a lost connection.
+    this.#socket.once("error", (error) => this.fail(error))
+    this.#subscriber = createSubscriber(
+      {
+        ...withApplicationName(config),
+        keepAlive: true,
+        keepAliveInitialDelayMillis: config.keepAliveInitialDelayMillis ?? KEEP_ALIVE_MS,
+        stream: () => this.#socket,
+      },
+      {
+        onNotification: (channel, payload) => {
+          if (!this.signal.aborted) options.onNotification(channel, payload)
+        },
+        onEnd: (cause) => this.fail(new Error("Connection terminated unexpectedly", { cause })),
+      },
+    )
+    this.#parent = signal
+    signal.addEventListener("abort", this.#onParentAbort, { once: true })
+    if (signal.aborted) this.#onParentAbort()
+  }
+
+  /** Aborts when the connection has ended. */
+  get signal(): AbortSignal {
+    return this.#aborter.signal
+  }
+
+  async open(timeoutMs: number): Promise<void> {
+    await this.#bounded(() => this.#subscriber.connect(), timeoutMs, "the connection attempt")
+    this.#open = true
+  }
+
+  async listen(channel: string, timeoutMs: number): Promise<void> {
+    await this.#bounded(() => this.#subscriber.listenTo(channel), timeoutMs, "LISTEN")
+  }
+
+  async unlisten(channel: string, timeoutMs: number): Promise<void> {
+    await this.#bounded(() => this.#subscriber.unlisten(channel), timeoutMs, "UNLISTEN")
+  }
+
+  async notify(channel: string, payload: string, timeoutMs: number): Promise<void> {
+    await this.#bounded(() => this.#subscriber.notify(channel, payload), timeoutMs, "NOTIFY")
+  }
+
+  /** Ends the connection at once. The first reason stays. */
+  fail(reason: Error): void {
+    if (this.signal.aborted) return
+    this.#aborter.abort(reason)
+    this.#parent.removeEventListener("abort", this.#onParentAbort)
+    this.close().catch(() => undefined)
+  }
+
+  /** Ends the connection; says goodbye to a server that listens. Resolves when the socket is gone. */
+  close(): Promise<void> {
+    this.#closing ??= this.#end()
+    return this.#closing
+  }
+
+  readonly #onParentAbort = (): void => this.fail(asError(this.#parent.reason))
+
+  async #end(): Promise<void> {
+    const polite = this.#open && !this.signal.aborted
+    const gone = new Promise<void>((resolve) => this.#socket.once("close", resolve))
+    this.#open = false
+    const ended = this.#subscriber.close()
+    if (polite) await bounded(ended, { ms: CLOSE_MS, late: () => undefined })
+    this.fail(new Error("The connection was closed"))
+    if (this.#socket.closed) return
+    this.#socket.destroy()
+    await bounded(gone, { ms: CLOSE_MS, late: () => undefined })
+  }
+
+  async #bounded(work: () => Promise<void>, ms: number, what: string): Promise<void> {
+    if (this.signal.aborted) throw this.signal.reason
+    const late = (): never => {
+      throw new Error(`Postgres did not answer within ${ms} ms (${what})`)
+    }
+    try {
+      await bounded(work(), { ms, signal: this.signal, late })
+    } catch (error) {
+      this.fail(asError(error))
+      throw error
+    }
+  }
+}
+
+/** The application's own socket (a tunnel, a connector of a cloud) or ours. */
+function socketOf(config: ClientConfig): Duplex {
+  return config.stream?.() ?? new Socket()
+}
+
+/** pg lets the connection string win over the field, and there the name is the application's. */
+function withApplicationName(config: ClientConfig): ClientConfig {
+  const named: ClientConfig = { ...config, application_name: APPLICATION_NAME }
+  if (config.connectionString === undefined) return named
+  return {
+    ...named,
+    connectionString: config.connectionString.replace(/([?&]application_name=)[^&]*/gi, `$1${encodeURIComponent(APPLICATION_NAME)}`),
+  }
+}
+
+function asError(reason: unknown): Error {
+  return reason instanceof Error ? reason : new Error(String(reason))
+}
