@@ -162,7 +162,7 @@ class Start {
     if (this.#temporary && account.uid !== undefined) await chown(home, account.uid, account.gid)
     this.#binaries ??= await findBinaries(packageName, home, account)
     const guard = (this.#guard ??= startGuard(this.#temporary ? home : undefined, logger))
-    await ensureCluster(home, this.#binaries, account, guard.watch)
+    await ensureCluster({ home, temporary: this.#temporary, binaries: this.#binaries, account, watch: guard.watch })
     this.#port ??= port ?? (await usablePort(cluster))
     const server = await ServerProcess.start({ home, port: this.#port, settings, binaries: this.#binaries, account, guard, logger }, this.#deadline)
     if (server instanceof ServerProcess) {

@@ -1,8 +1,8 @@
 /** Once for a run: one Postgres, and in it one migrated template that every test file's database is made from. */
 import { randomBytes } from "node:crypto"
-import { existsSync } from "node:fs"
 import pg from "pg"
 import type { TestProject } from "vitest/node"
+import { migrateUrl } from "../../src/postgres/migrate.js"
 import { databasePrefix, withDatabase } from "./names.js"
 import { startServer, type TestServer } from "./server.js"
 
@@ -22,7 +22,7 @@ export async function setup(project: TestProject): Promise<void> {
   try {
     const template = `${databasePrefix(runId)}template`
     await withAdmin((client) => client.query(`create database "${template}" template template0`))
-    await migrate(withDatabase(server.url, template))
+    await migrateUrl(withDatabase(server.url, template))
     project.provide("serverUrl", server.url)
     project.provide("template", template)
     project.provide("runId", runId)
@@ -44,13 +44,6 @@ export async function teardown(): Promise<void> {
     server = undefined
     await stopping.stop()
   }
-}
-
-async function migrate(url: string): Promise<void> {
-  const file = new URL("../../src/postgres/migrate.ts", import.meta.url)
-  if (!existsSync(file)) return
-  const { migrateUrl } = await import(file.href)
-  await migrateUrl(url)
 }
 
 async function withAdmin(work: (client: pg.Client) => Promise<unknown>): Promise<void> {

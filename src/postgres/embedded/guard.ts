@@ -3,7 +3,7 @@
  *
  * It waits for the end of its standard input, a pipe that only the owner holds, so it notices every way to go: a return from main,
  * `process.exit`, a signal, SIGKILL. The owner needs no signal or exit handlers for that, and so takes none from the application.
- * The owner tells it the pid of what runs (initdb, then the postmaster), a line each; `done` ends it without doing anything.
+ * The owner tells it what runs (initdb, then the postmaster) and what to delete after it, as a line of JSON; `done` ends it without doing anything.
  */
 import { spawn } from "node:child_process"
 import type { Socket } from "node:net"
@@ -11,8 +11,8 @@ import { tmpdir } from "node:os"
 import type { Logger } from "../../logger.js"
 
 export interface Guard {
-  /** From now on this is what must be stopped; 0 is nothing. */
-  watch(pid: number): void
+  /** From now on this process must be stopped (0: none) and this directory deleted, besides the temporary one. */
+  watch(pid: number, unfinished?: string): void
   /** Everything is stopped: go without doing anything. */
   release(): void
 }
@@ -22,6 +22,7 @@ const SOURCE = `
 const { readFileSync, rmSync } = require("node:fs")
 const temporary = process.argv[1]
 let pid = 0
+let unfinished = ""
 let text = ""
 const signal = (name) => { try { process.kill(pid, name) } catch {} }
 const alive = () => {
@@ -35,7 +36,7 @@ process.stdin.on("data", (chunk) => {
   text = lines.pop()
   for (const line of lines) {
     if (line === "done") process.exit(0)
-    pid = Number(line)
+    ;({ pid, unfinished } = JSON.parse(line))
   }
 })
 let finishing = false
@@ -49,7 +50,7 @@ function finish() {
       if (Date.now() - began > 30000) signal("SIGQUIT")
       return setTimeout(check, 50)
     }
-    if (temporary) rmSync(temporary, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
+    for (const path of [unfinished, temporary]) if (path) rmSync(path, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 })
     process.exit(0)
   }
   check()
@@ -76,8 +77,8 @@ export function startGuard(temporary: string | undefined, logger: Logger): Guard
   child.unref()
   ;(stdin as Socket).unref()
   return {
-    watch: (pid) => {
-      stdin.write(`${pid}\n`)
+    watch: (pid, unfinished = "") => {
+      stdin.write(`${JSON.stringify({ pid, unfinished })}\n`)
     },
     release: () => {
       stdin.end("done\n")
