@@ -14,7 +14,7 @@ const HOW = 'write seconds as a number (60), or a string with a unit: "500ms", "
  * A duration in whole milliseconds: a number is seconds, a string carries its unit. What is above 0 stays above 0 (at least 1 ms).
  * The only place that reads durations.
  *
- * @param field how an error names the value, for example `Option "ttl" of task "emails.send"`
+ * @param field how an error names the value, for example `option "ttl" of task "emails.send"`
  * @throws InvalidOptionError for anything negative, not finite, longer than 100 years, or not a duration
  * @example toMilliseconds(1.5, "ttl") // 1500
  * @example toMilliseconds("10m", "ttl") // 600000

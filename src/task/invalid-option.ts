@@ -23,5 +23,10 @@ function inspectSafely(value: unknown): string {
  * `Option "ttl" of task "emails.send" is -5, which is negative; write 0 or more`.
  */
 export function invalidOption(field: string, value: unknown, problem: string, remedy: string): InvalidOptionError {
-  return new InvalidOptionError(`${field} is ${describeValue(value)}, ${problem}; ${remedy}`)
+  return badOption(`${field} is ${describeValue(value)}, ${problem}; ${remedy}`)
+}
+
+/** For complaints of another shape. Fields are written to stand inside a sentence (`option "ttl" of …`); here is where one begins. */
+export function badOption(message: string): InvalidOptionError {
+  return new InvalidOptionError(message.replace(/^(?:option|element) /, (word) => word[0]!.toUpperCase() + word.slice(1)))
 }

@@ -1,8 +1,7 @@
 /** Checks of the options that only one job can have, not a task. */
-import { InvalidOptionError } from "../errors.js"
 import type { DraftKey, DraftParent } from "./draft-types.js"
 import { toMilliseconds, toPositiveMilliseconds } from "./duration.js"
-import { describeValue, invalidOption } from "./invalid-option.js"
+import { badOption, describeValue, invalidOption } from "./invalid-option.js"
 import { checkBoolean, checkKeys, checkOneOf, checkText } from "./option-checks.js"
 import type { Duration, OnParentFailure } from "./types.js"
 
@@ -48,7 +47,7 @@ function checkKey(value: unknown, field: string): string {
   const key = checkText(value, field, MAX_KEY_BYTES)
   const bytes = Buffer.byteLength(key)
   if (bytes <= MAX_KEY_BYTES) return key
-  throw new InvalidOptionError(`${field} is ${bytes} bytes long (${describeValue(key)}); write at most ${MAX_KEY_BYTES}, or a hash of it`)
+  throw badOption(`${field} is ${bytes} bytes long (${describeValue(key)}); write at most ${MAX_KEY_BYTES}, or a hash of it`)
 }
 
 /** `dependsOn` as edges. One parent twice is one edge; with two different policies it is an error. */
@@ -56,10 +55,10 @@ export function checkDependsOn(value: unknown, fallback: OnParentFailure, field:
   if (!Array.isArray(value)) throw invalidOption(field, value, "which is not a list", "write dependsOn: [job]")
   const parents = new Map<string, DraftParent>()
   for (const [i, element] of value.entries()) {
-    const parent = checkParent(element, fallback, `${field}[${i}]`)
+    const parent = checkParent(element, fallback, `element ${i} of ${field}`)
     const known = parents.get(parent.id)
     if (known !== undefined && known.onFailure !== parent.onFailure) {
-      throw new InvalidOptionError(`${field} names job ${parent.id} twice, with onFailure ${known.onFailure} and ${parent.onFailure}; name it once`)
+      throw badOption(`${field} names job ${parent.id} twice, with onFailure ${known.onFailure} and ${parent.onFailure}; name it once`)
     }
     parents.set(parent.id, parent)
   }

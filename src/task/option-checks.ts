@@ -1,7 +1,6 @@
 /** Checks that task options and enqueue options share. Each returns the value as it is kept, or throws an InvalidOptionError that says what to write. */
-import { InvalidOptionError } from "../errors.js"
 import { toMilliseconds } from "./duration.js"
-import { describeValue, invalidOption } from "./invalid-option.js"
+import { badOption, describeValue, invalidOption } from "./invalid-option.js"
 import type { StoredRetention } from "./spec.js"
 import { suggest } from "./suggest.js"
 import { textFault } from "./text.js"
@@ -16,7 +15,7 @@ export function checkKeys(value: unknown, known: readonly string[], field: strin
     if (known.includes(key)) continue
     const meant = suggest(key, known)
     const remedy = meant === undefined ? `it may have ${known.join(", ")}` : `did you mean ${meant}?`
-    throw new InvalidOptionError(`${field} has an unknown key ${JSON.stringify(key)}; ${remedy}`)
+    throw badOption(`${field} has an unknown key ${JSON.stringify(key)}; ${remedy}`)
   }
 }
 
@@ -25,10 +24,10 @@ export function checkText(value: unknown, field: string, max = 255): string {
   if (typeof value !== "string") throw invalidOption(field, value, "which is not a string", "write a string")
   if (value === "") throw invalidOption(field, value, "which is empty", "write at least one character, or leave the option out")
   if (value.length > max) {
-    throw new InvalidOptionError(`${field} is ${value.length} characters long (${describeValue(value)}); write at most ${max}`)
+    throw badOption(`${field} is ${value.length} characters long (${describeValue(value)}); write at most ${max}`)
   }
   const fault = textFault(value)
-  if (fault !== undefined) throw new InvalidOptionError(`${field} ${fault}; remove it`)
+  if (fault !== undefined) throw badOption(`${field} ${fault}; remove it`)
   return value
 }
 
@@ -77,12 +76,12 @@ export function checkHeaders(value: unknown, field: string): Readonly<Record<str
   const entries = Object.entries(value)
   for (const [name, text] of entries) {
     const fault = textFault(name)
-    if (fault !== undefined) throw new InvalidOptionError(`A name in ${field} ${fault}; remove it`)
+    if (fault !== undefined) throw badOption(`A name in ${field} ${fault}; remove it`)
     if (typeof text !== "string") {
       throw invalidOption(`${JSON.stringify(name)} of ${field}`, text, "which is not a string", `write a string, as in String(value)`)
     }
     const valueFault = textFault(text)
-    if (valueFault !== undefined) throw new InvalidOptionError(`${JSON.stringify(name)} of ${field} ${valueFault}; remove it`)
+    if (valueFault !== undefined) throw badOption(`${JSON.stringify(name)} of ${field} ${valueFault}; remove it`)
   }
   return Object.freeze(Object.fromEntries(entries))
 }

@@ -51,7 +51,7 @@ export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettin
   }
   const input = given as TaskOptions & { input?: unknown }
   const name = checkName(input.name ?? ownName)
-  const field = (option: string): string => `Option "${option}" of task "${name}"`
+  const field = (option: string): string => `option "${option}" of task "${name}"`
   refuseUnknown(input, TASK_OPTIONS, `of task "${name}"`, ENQUEUE_OPTIONS, (key) => `give it with each job: task.with({ ${key}: … }).enqueue(…)`)
   if (input.runIn !== undefined) checkOneOf(input.runIn, field("runIn"), ["main", "thread", "process"])
   for (const [option, asksForIt] of Object.entries(NOT_IMPLEMENTED)) {
@@ -85,7 +85,7 @@ export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettin
 /** The name of a task, as `options.name`, a function's own name and `taskRef` give it. */
 export function checkName(name: unknown): string {
   if (name === "") throw new InvalidOptionError('A task needs a name, and its function has none; write task({ name: "emails.send" }, function)')
-  return checkText(name, 'Option "name" of a task')
+  return checkText(name, 'option "name" of a task')
 }
 
 /** The options of one job, checked: durations in milliseconds, copies of what the caller could still change. */
@@ -135,7 +135,7 @@ export function checkEnqueueOptions(options: EnqueueOptions, taskName: string): 
 
 function check(options: EnqueueOptions, taskName: string): CheckedOptions {
   const of = `of a job of task "${taskName}"`
-  const field = (option: string): string => `Option "${option}" ${of}`
+  const field = (option: string): string => `option "${option}" ${of}`
   refuseUnknown(options, ENQUEUE_OPTIONS, of, TASK_OPTIONS, (key) => `give it to the task: task({ ${key}: … }, function)`)
   checkVia(options.via, field("via"))
   if (options.tx === null) {
