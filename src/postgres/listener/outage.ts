@@ -19,7 +19,7 @@ export class OutageLog {
     const { told } = this.#outage
     const news = !told.has(error.message) && told.size < MAX_WARNINGS
     if (news) told.add(error.message)
-    const message = `Notifications are interrupted, and jobs are found by polling until they work again: ${error.message}`
+    const message = `Notifications do not arrive, and jobs are found by polling until they do: ${error.message}`
     this.#logger[news ? "warn" : "debug"](message, { error: error.cause ?? error })
     return begins
   }
