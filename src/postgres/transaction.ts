@@ -1,0 +1,73 @@
+/** One function that runs SQL in the transaction of whatever client an application uses. */
+import { InvalidOptionError } from "../errors.js"
+import type { ClientAdapter } from "./clients/adapter.js"
+import { drizzleClient } from "./clients/drizzle.js"
+import { knexClient } from "./clients/knex.js"
+import { kyselyClient } from "./clients/kysely.js"
+import { mikroOrmClient } from "./clients/mikro-orm.js"
+import { pgClient } from "./clients/pg.js"
+import { postgresJsClient } from "./clients/postgres-js.js"
+import { prismaClient } from "./clients/prisma.js"
+import { hasMethods } from "./clients/shape.js"
+import { typeormClient } from "./clients/typeorm.js"
+import type { Executor } from "./executor.js"
+
+/** In the order of asking: the most telling shapes first, pg's bare `query()` last. */
+const CLIENTS: readonly ClientAdapter[] = [
+  prismaClient,
+  kyselyClient,
+  drizzleClient,
+  postgresJsClient,
+  knexClient,
+  mikroOrmClient,
+  typeormClient,
+  pgClient,
+]
+
+/**
+ * An executor in the transaction `tx`, of any supported client, known by its shape.
+ *
+ * Throws InvalidOptionError for anything else, for a pool (each query may go to another connection) and, here or at the first query, for a
+ * transaction that has ended. What cannot be seen: that a bare client of pg is outside of begin and commit, or was released to its pool.
+ *
+ *     await db.transaction().execute(async (trx) => {
+ *       await executorFor(trx).query("insert into notes (body) values ($1::text)", ["hello"])
+ *     })
+ */
+export function executorFor(tx: unknown): Executor {
+  if ((typeof tx === "object" || typeof tx === "function") && tx !== null) {
+    for (const client of CLIENTS) {
+      const executor = client.recognise(tx)
+      if (executor !== undefined) return executor
+    }
+  }
+  throw new InvalidOptionError(
+    `tx: ${describe(tx)} was given; supported are ${CLIENTS.map((client) => client.name).join(", ")}, and the transactions of tusk.transaction() and currentJob().tx`,
+  )
+}
+
+/** What an unknown thing looks like: its class and some of its keys, never its values. */
+function describe(tx: unknown): string {
+  if (typeof tx === "string") return "a string"
+  if ((typeof tx !== "object" && typeof tx !== "function") || tx === null) return String(tx)
+  if (hasMethods(tx, "then")) return "a promise (await it first)"
+  if (Array.isArray(tx)) return "an array"
+  try {
+    return describeObject(tx)
+  } catch {
+    // A proxy may refuse to be looked at.
+    return `${typeof tx === "function" ? "a function" : "an object"} that does not show its keys`
+  }
+}
+
+function describeObject(tx: object): string {
+  const prototype: unknown = Object.getPrototypeOf(tx)
+  const own = Object.keys(tx)
+  // A class with private state has no keys of its own; its methods tell what it is.
+  const keys = own.length > 0 || prototype === null ? own : Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor")
+  const listed = keys.length === 0 ? "without keys" : `with the keys ${keys.slice(0, 8).join(", ")}${keys.length > 8 ? ", …" : ""}`
+  if (typeof tx === "function")
+    return `the function ${tx.name || "(anonymous)"} ${own.length > 0 ? `with the keys ${own.slice(0, 8).join(", ")}` : "without keys"}`
+  const name: unknown = Reflect.get(tx, "constructor")?.name
+  return typeof name === "string" && name !== "" && name !== "Object" ? `an instance of ${name} ${listed}` : `an object ${listed}`
+}
