@@ -1,5 +1,8 @@
 /** The public names, nothing else. */
 
+export * from "./errors.js"
+export type * from "./jobs/types.js"
+export type { Logger } from "./logger.js"
 export { type TasksOf, tasksOf } from "./task/methods.js"
 export { listTasks } from "./task/registry.js"
 export { task } from "./task/task.js"
@@ -22,3 +25,7 @@ export type {
   TaskOptions,
   When,
 } from "./task/types.js"
+export { configure, Tusk } from "./tusk.js"
+export type { TuskOptions } from "./tusk-options.js"
+export { currentJob, snooze } from "./worker/current-job.js"
+export type * from "./worker/types.js"

@@ -27,7 +27,8 @@ declare
   inner_parents uuid[];
   outer_parents uuid[];
   live uuid[];
-  over record;
+  over_ids uuid[];
+  over_states text[];
   resolved record;
   lanes jsonb;
   stored jsonb;
@@ -87,8 +88,8 @@ begin
     select array_agg(marked.id) into live from marked;
     -- Locked, so that a retry of a parent waits for this edge.
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
-    select array_agg(f.id) as ids, array_agg(f.state::text) as states into over from {schema}.finished_jobs f where f.id = any (outer_parents);
-    select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over.ids, '{}')) limit 1;
+    select array_agg(f.id), array_agg(f.state::text) into over_ids, over_states from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over_ids, '{}')) limit 1;
     if missing is not null then
       raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
     end if;
@@ -134,8 +135,8 @@ begin
     jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
   where stored ? (e ->> 'id')
   on conflict do nothing;
-  if over.ids is not null then
-    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over.ids, over.states) r;
+  if over_ids is not null then
+    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due := least(due, resolved.due_ms);
   end if;

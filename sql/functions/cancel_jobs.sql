@@ -19,7 +19,7 @@ begin
   if found.still is not null then
     select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched
     from {schema}.settle(null, found.still, null, array_fill('cancelled'::text, array[cardinality(found.still)]), null, null,
-      array_fill(failure, array[cardinality(found.still)])) e;
+      array_fill(failure, array[cardinality(found.still)]), null) e;
   end if;
 end
 $$

@@ -1,7 +1,7 @@
 -- Jobs of workers whose heartbeat is older than their lease: back to their place in the queue (the lost attempt stays counted and is given back
 -- to the budget), or failed once their worker vanished options.maxCrashes times (default 5). The worker's row goes when its last job has gone.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
-create or replace function {schema}.rescue_jobs(most integer, out rescued uuid[], out failed uuid[], out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.rescue_jobs(most integer, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -30,22 +30,22 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.priority, j.seq
+    returning j.id, j.queue, j.task, j.priority, j.seq
   )
-  select array_agg(id) as ids, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
-  rescued := coalesce(back.ids, '{}');
+  rescued := back.jobs;
   lanes := back.lanes;
 
   -- A cancelled one ends now; nobody else will.
   select lost.over || array_agg(id), lost.errors || array_agg(coalesce(error, '{}')) into lost.over, lost.errors
-  from {schema}.jobs where id = any (lost.again) and cancel_requested and not id = any (rescued)
+  from {schema}.jobs where id = any (lost.again) and cancel_requested
   having count(*) > 0;
-  failed := coalesce(lost.over, '{}');
   if lost.over is not null then
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (lost.over);
     update {schema}.jobs set crashes = crashes + 1 where id = any (lost.over);
     select e.lanes, e.due_ms, e.watched into ends
-    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors) e;
+    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;

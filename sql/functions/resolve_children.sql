@@ -48,7 +48,7 @@ begin
         order by d.child_id, d.on_failure = 'fail' desc) x;
   if doomed.ids is not null then
     delete from {schema}.job_dependencies d where d.child_id = any (doomed.ids);
-    select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors);
+    select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);
     watched := ends.watched;

@@ -7,6 +7,7 @@
 --                    snoozed    runs again after delays[i] ms and gives the attempt back;
 --                    released   back to its place in the queue, attempt given back (claimed, not started; or a shutdown).
 --   results, errors  what to store; error of a retry goes to the history of attempts.
+--   progress         the last one reported and not yet stored.
 --
 -- A cancelled flag on the row wins over any outcome: the late result is dropped and the job ends cancelled.
 -- Returns: settled = ids that were ours (the rest have lost their lease); cancelled = those that ended cancelled by the flag; watched = those
@@ -17,7 +18,7 @@
 -- Uses: jobs_pkey for every row (id, never state: with statistics taken while nothing was active, a state condition made the planner scan
 -- jobs_leased once a row).
 create or replace function {schema}.settle(
-  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[],
+  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
   out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
 as $$
@@ -33,12 +34,12 @@ declare
   resolved record;
 begin
   with s as (
-    select * from unnest(ids, leases, outcomes, delays, results, errors) s (id, lease, outcome, delay, result, error)
+    select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress)
   ), gone as (
     delete from {schema}.jobs j using s
     where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
       and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
-    returning j.*, s.result,
+    returning j.*, s.result, s.last_progress,
       (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
       j.cancel_requested and s.outcome <> 'cancelled' as overruled,
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
@@ -47,7 +48,7 @@ begin
       crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
-      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, g.progress,
+      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
       case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents

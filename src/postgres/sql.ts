@@ -2,6 +2,10 @@
 
 /** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
 export const statementTexts = {
+  cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
+from unnest($1::uuid[], $2::bigint[]) r (id, lease)
+left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
+where j.id is null or j.cancel_requested`,
   claim: `with lease as materialized (
   select nextval('{schema}.lease_seq') as n
 ), picked as materialized (
@@ -20,6 +24,7 @@ update {schema}.jobs j
 set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
 from picked where j.id = picked.id
 returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for`,
+  expire: `select ended, lanes, due_ms, watched from {schema}.expire_jobs($1)`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
   (select array_agg(j.id) from {schema}.jobs j where j.worker_id = $1 and j.state = 'active' and j.cancel_requested) as cancelled,
@@ -45,6 +50,7 @@ from added group by queue, priority`,
   (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null),
   (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null)
 ) - now())::double precision * 1000 as due_ms`,
+  partitions: `select {schema}.partitions() as dropped`,
   progress: `update {schema}.jobs j set progress = p.progress
 from unnest($2::uuid[], $3::bigint[], $4::jsonb[]) p (id, lease, progress)
 where j.id = p.id and j.lease = p.lease and j.worker_id = $1`,
@@ -54,7 +60,45 @@ where j.id = p.id and j.lease = p.lease and j.worker_id = $1`,
   update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') from due where j.id = due.id returning j.queue, j.priority, j.seq
 )
 select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
-  settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7)`,
+  promote_jobs: `update {schema}.jobs j set state = 'waiting', run_at = now(), seq = nextval('{schema}.job_seq')
+where j.id = any ($1::uuid[]) and j.state = 'delayed'
+returning j.id, j.queue, j.priority, j.seq`,
+  prune: `with stale_keys as (
+  delete from {schema}.keys where ctid = any (array (select ctid from {schema}.keys where until <= now() order by until limit $1 for update skip locked))
+  returning 1
+), stale_jobs as (
+  delete from {schema}.finished_jobs_long where ctid = any (array (
+    select ctid from {schema}.finished_jobs_long where keep_until <= now() order by keep_until limit $1 for update skip locked))
+  returning 1
+)
+select (select count(*)::integer from stale_keys) as keys, (select count(*)::integer from stale_jobs) as jobs`,
+  publish_tasks: `insert into {schema}.tasks as t (name, queue, priority, retries, ttl_ms, options)
+select * from unnest($1::text[], $2::text[], $3::smallint[], $4::integer[], $5::double precision[], $6::jsonb[]) n (name, queue, priority, retries, ttl_ms, options)
+order by name
+on conflict (name) do update
+set queue = excluded.queue, priority = excluded.priority, retries = excluded.retries, ttl_ms = excluded.ttl_ms, options = excluded.options, published_at = now()
+where (t.queue, t.priority, t.retries, t.ttl_ms, t.options) is distinct from (excluded.queue, excluded.priority, excluded.retries, excluded.ttl_ms, excluded.options)`,
+  register_worker: `insert into {schema}.workers (id, lease, pid, host, version, queues, tasks)
+values ($1, $2::double precision * interval '1 millisecond', $3, $4, $5, $6, $7)
+on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, tasks = excluded.tasks`,
+  reschedule: `with moved as (
+  update {schema}.jobs j
+  set run_at = n.at, state = (case when n.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, seq = nextval('{schema}.job_seq')
+  from (select coalesce($3::timestamptz, now() + $2::double precision * interval '1 millisecond') as at) n
+  where j.id = any ($1::uuid[]) and j.state in ('waiting', 'delayed')
+  returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+)
+select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
+  rescue: `select rescued, failed, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1)`,
+  settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+  snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
+  j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
+  (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id) as waiting_for
+from {schema}.jobs j where j.id = any ($1::uuid[])
+union all
+select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
+  f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
+from {schema}.finished_jobs f where f.id = any ($1::uuid[])`,
   sweep: `with recursive lane (queue, priority, seq) as (
   select f.* from unnest($1::text[]) q (name)
   cross join lateral (
@@ -68,6 +112,12 @@ select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved gr
   ) n
 )
 select queue, priority, seq from lane`,
+  watch: `with flagged as (
+  update {schema}.jobs set watched = true where id = any ($1::uuid[]) and not watched returning id
+)
+select id from flagged
+union
+select id from {schema}.jobs where id = any ($1::uuid[]) and watched`,
 } as const
 
 /** Functions that the migrations create. */
@@ -86,7 +136,8 @@ declare
   inner_parents uuid[];
   outer_parents uuid[];
   live uuid[];
-  over record;
+  over_ids uuid[];
+  over_states text[];
   resolved record;
   lanes jsonb;
   stored jsonb;
@@ -142,8 +193,8 @@ begin
     with marked as (update {schema}.jobs j set has_children = true where j.id = any (outer_parents) returning j.id)
     select array_agg(marked.id) into live from marked;
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
-    select array_agg(f.id) as ids, array_agg(f.state::text) as states into over from {schema}.finished_jobs f where f.id = any (outer_parents);
-    select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over.ids, '{}')) limit 1;
+    select array_agg(f.id), array_agg(f.state::text) into over_ids, over_states from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over_ids, '{}')) limit 1;
     if missing is not null then
       raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
     end if;
@@ -185,8 +236,8 @@ begin
     jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
   where stored ? (e ->> 'id')
   on conflict do nothing;
-  if over.ids is not null then
-    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over.ids, over.states) r;
+  if over_ids is not null then
+    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due := least(due, resolved.due_ms);
   end if;
@@ -234,7 +285,7 @@ begin
   if found.still is not null then
     select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched
     from {schema}.settle(null, found.still, null, array_fill('cancelled'::text, array[cardinality(found.still)]), null, null,
-      array_fill(failure, array[cardinality(found.still)])) e;
+      array_fill(failure, array[cardinality(found.still)]), null) e;
   end if;
 end
 $$`,
@@ -337,7 +388,7 @@ begin
   return added;
 end
 $$`,
-  expire_jobs: `create or replace function {schema}.expire_jobs(most integer, out ids uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  expire_jobs: `create or replace function {schema}.expire_jobs(most integer, out ended jsonb, out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -346,15 +397,16 @@ declare
   ends record;
 begin
   select array_agg(x.id) as ids, array_agg('expired'::text) as outcomes,
+    jsonb_agg(jsonb_build_object('id', x.id, 'queue', x.queue, 'task', x.task)) as ended,
     array_agg(jsonb_build_object('name', 'JobExpiredError', 'message', format('Its ttl ran out %s after it was enqueued, before a run could start', x.age))) as errors
   into due
-  from (select j.id, date_trunc('milliseconds', j.expires_at - j.created_at) as age from {schema}.jobs j
+  from (select j.id, j.queue, j.task, date_trunc('milliseconds', j.expires_at - j.created_at) as age from {schema}.jobs j
         where j.state <> 'active' and j.expires_at is not null and j.expires_at <= now() order by j.expires_at limit most for update skip locked) x;
   if due.ids is null then
     return;
   end if;
-  ids := due.ids;
-  select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors) e;
+  ended := due.ended;
+  select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
 end
 $$`,
   partitions: `create or replace function {schema}.partitions() returns text[]
@@ -391,7 +443,35 @@ begin
   return dropped;
 end
 $$`,
-  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, out rescued uuid[], out failed uuid[], out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  live record;
+  past uuid[];
+  resolved record;
+begin
+  perform from {schema}.jobs where id = any (targets) order by id for update;
+  with gone as (delete from {schema}.jobs where id = any (targets) returning id, state, has_children, watched)
+  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
+  with gone as (delete from {schema}.finished_jobs where id = any (targets) returning id)
+  select array_agg(id) into past from gone;
+  ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
+  active := live.active;
+  watched := live.watched;
+  if cardinality(ids) = 0 then
+    return;
+  end if;
+  delete from {schema}.keys k where k.job_id = any (ids);
+  delete from {schema}.job_dependencies d where d.child_id = any (ids);
+  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)])) r;
+  lanes := resolved.lanes;
+  due_ms := resolved.due_ms;
+  watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+end
+$$`,
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -419,20 +499,20 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.priority, j.seq
+    returning j.id, j.queue, j.task, j.priority, j.seq
   )
-  select array_agg(id) as ids, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
-  rescued := coalesce(back.ids, '{}');
+  rescued := back.jobs;
   lanes := back.lanes;
   select lost.over || array_agg(id), lost.errors || array_agg(coalesce(error, '{}')) into lost.over, lost.errors
-  from {schema}.jobs where id = any (lost.again) and cancel_requested and not id = any (rescued)
+  from {schema}.jobs where id = any (lost.again) and cancel_requested
   having count(*) > 0;
-  failed := coalesce(lost.over, '{}');
   if lost.over is not null then
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (lost.over);
     update {schema}.jobs set crashes = crashes + 1 where id = any (lost.over);
     select e.lanes, e.due_ms, e.watched into ends
-    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors) e;
+    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;
@@ -484,15 +564,45 @@ begin
         order by d.child_id, d.on_failure = 'fail' desc) x;
   if doomed.ids is not null then
     delete from {schema}.job_dependencies d where d.child_id = any (doomed.ids);
-    select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors);
+    select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);
     watched := ends.watched;
   end if;
 end
 $$`,
+  retry_jobs: `create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb)
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  back record;
+begin
+  with gone as (
+    delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
+  ), returned as (
+    insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
+      headers, options, attempts, error, custom_id, parents)
+    select g.id, g.created_at, now() + (g.expires_at - g.created_at), g.scheduled_for, g.attempt,
+      g.attempt + coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1)), 0, 'waiting', g.priority,
+      exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
+      g.queue, g.task, g.args, g.headers,
+      coalesce(g.options, '{}') || jsonb_build_object('budget', coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1))),
+      g.attempts, g.error, g.custom_id, g.parents
+    from gone g order by g.finished_at
+    on conflict do nothing
+    returning id, queue, priority, seq
+  )
+  select array_agg(id) as ids,
+    (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  into back from returned;
+  ids := back.ids;
+  lanes := back.lanes;
+  update {schema}.keys k set until = null where k.job_id = any (ids) and k.kind = 'id';
+end
+$$`,
   settle: `create or replace function {schema}.settle(
-  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[],
+  worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
   out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
 as $$
@@ -508,12 +618,12 @@ declare
   resolved record;
 begin
   with s as (
-    select * from unnest(ids, leases, outcomes, delays, results, errors) s (id, lease, outcome, delay, result, error)
+    select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress)
   ), gone as (
     delete from {schema}.jobs j using s
     where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
       and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
-    returning j.*, s.result,
+    returning j.*, s.result, s.last_progress,
       (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
       j.cancel_requested and s.outcome <> 'cancelled' as overruled,
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
@@ -522,7 +632,7 @@ begin
       crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
-      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, g.progress,
+      g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
       case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents

@@ -1,6 +1,6 @@
 /**
  * The port between tasks and the client that stores their jobs. The task layer knows no database: `tusk.ts` registers a factory for the default
- * client when it is loaded, and each client answers to the `CLIENT` symbol.
+ * client when it is loaded, and each client has its port under `"~client"`.
  */
 import type { Job, Schedule } from "../jobs/types.js"
 import type { TaskSpec } from "./spec.js"
@@ -19,9 +19,11 @@ export interface TaskClient {
   schedule(id: string, when: When, request: EnqueueRequest): Promise<Schedule>
 }
 
-export const CLIENT: unique symbol = Symbol.for("pgtusk.client")
+/** Where a client has its port. A plain key, so that it is found across two copies of the package. */
+export const CLIENT: "~client" = "~client"
 export interface HasClient {
-  readonly [CLIENT]: TaskClient
+  /** Internal. */
+  readonly "~client": TaskClient
 }
 
 const DEFAULT: unique symbol = Symbol.for("pgtusk.default")
@@ -46,10 +48,10 @@ export function currentDefault(): HasClient | undefined {
 
 /** The client of a call: its `via`, else the configured one, else one made from DATABASE_URL. */
 export function clientFor(via: unknown): TaskClient {
-  if (via !== undefined) return (via as HasClient)[CLIENT]
+  if (via !== undefined) return (via as HasClient)["~client"]
   if (slot.client === undefined) {
     if (slot.factory === undefined) throw new Error("pgtusk: no client; import it from the package's main entry")
     slot.client = slot.factory()
   }
-  return slot.client[CLIENT]
+  return slot.client["~client"]
 }

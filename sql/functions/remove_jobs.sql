@@ -1,0 +1,29 @@
+-- Deletes jobs, live or finished, with their keys and edges. Children learn that the parent is gone. active = those that a worker must abort.
+create or replace function {schema}.remove_jobs(targets uuid[], out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  live record;
+  past uuid[];
+  resolved record;
+begin
+  perform from {schema}.jobs where id = any (targets) order by id for update;
+  with gone as (delete from {schema}.jobs where id = any (targets) returning id, state, has_children, watched)
+  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
+  with gone as (delete from {schema}.finished_jobs where id = any (targets) returning id)
+  select array_agg(id) into past from gone;
+  ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
+  active := live.active;
+  watched := live.watched;
+  if cardinality(ids) = 0 then
+    return;
+  end if;
+  delete from {schema}.keys k where k.job_id = any (ids);
+  delete from {schema}.job_dependencies d where d.child_id = any (ids);
+  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)])) r;
+  lanes := resolved.lanes;
+  due_ms := resolved.due_ms;
+  watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+end
+$$

@@ -1,0 +1,2 @@
+-- Calls partitions (sql/functions/partitions.sql).
+select {schema}.partitions() as dropped

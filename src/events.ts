@@ -1,0 +1,48 @@
+import type { JobEvent, JobEventName } from "./jobs/types.js"
+import type { Logger } from "./logger.js"
+
+type Listener = (event: JobEvent) => void
+
+/** Events of jobs inside this process. An event without a listener costs nothing: callers ask `wants` before they build it. */
+export class EventHub {
+  readonly #listeners = new Map<JobEventName | "*", Set<Listener>>()
+  readonly #logger: Logger
+
+  constructor(logger: Logger) {
+    this.#logger = logger
+  }
+
+  wants(name: JobEventName): boolean {
+    return this.#listeners.has(name) || this.#listeners.has("*")
+  }
+
+  on(name: JobEventName | "*", listener: Listener): () => void {
+    const set = this.#listeners.get(name) ?? new Set()
+    this.#listeners.set(name, set)
+    // A wrapper, so that one function may listen twice and each subscription ends by itself.
+    const entry: Listener = (event) => listener(event)
+    set.add(entry)
+    return () => {
+      set.delete(entry)
+      if (set.size === 0 && this.#listeners.get(name) === set) this.#listeners.delete(name)
+    }
+  }
+
+  /** A listener that throws, or whose promise rejects, is logged and harms nothing. */
+  emit(event: JobEvent): void {
+    for (const key of [event.name, "*"] as const) {
+      for (const listener of [...(this.#listeners.get(key) ?? [])]) {
+        try {
+          const returned: unknown = listener(event)
+          if (returned instanceof Promise) returned.catch((error: unknown) => this.#report(event, error))
+        } catch (error) {
+          this.#report(event, error)
+        }
+      }
+    }
+  }
+
+  #report(event: JobEvent, error: unknown): void {
+    this.#logger.error(`A listener of ${event.name} threw`, { job: event.id, error })
+  }
+}

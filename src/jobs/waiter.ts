@@ -1,0 +1,165 @@
+/**
+ * Waits for the ends of jobs: one for all waits of a client, so that a thousand of them cost a handful of statements.
+ *
+ * A wait marks its job as watched; whoever ends a watched job says so, in this process by a call, to others by NOTIFY. Then one statement reads
+ * all ends that were told of. A wait that was told nothing (the notification was lost) is found by a poll over all open waits, every few seconds.
+ *
+ * Invariant: the listener is live, or the poll runs, before a job is marked; so an end cannot fall between looking and listening.
+ */
+import { setTimeout as delay } from "node:timers/promises"
+import { UnknownJobError, WaitTimeoutError } from "../errors.js"
+import type { Logger } from "../logger.js"
+import { isTransient } from "../postgres/failure.js"
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { type SnapshotRow, snapshotOf } from "./snapshot.js"
+import type { JobSnapshot, JobState } from "./types.js"
+
+interface Wait {
+  readonly resolve: (snapshot: JobSnapshot<any>) => void
+  readonly reject: (error: unknown) => void
+}
+
+const POLL_MS = 5_000
+const ENDS: ReadonlySet<JobState> = new Set<JobState>(["completed", "failed", "expired", "cancelled"])
+
+export interface WaiterOptions {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly logger: Logger
+  /** Makes sure that notifications are listened to; resolves when they are, or when that has failed. */
+  readonly listen: () => Promise<void>
+}
+
+export class Waiter {
+  readonly #options: WaiterOptions
+  readonly #waits = new Map<string, Set<Wait>>()
+  #toMark = new Set<string>()
+  #toRead = new Set<string>()
+  #working: Promise<void> | undefined
+  #poll: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(options: WaiterOptions) {
+    this.#options = options
+  }
+
+  /** The finished job. @throws UnknownJobError, WaitTimeoutError, or the reason of `signal` */
+  async ended(id: string, timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<JobSnapshot<any>> {
+    signal?.throwIfAborted()
+    await this.#options.listen()
+    let timer: NodeJS.Timeout | undefined
+    let onAbort: (() => void) | undefined
+    let wait: Wait | undefined
+    try {
+      return await new Promise<JobSnapshot<any>>((resolve, reject) => {
+        wait = { resolve, reject }
+        const waits = this.#waits.get(id) ?? new Set()
+        waits.add(wait)
+        this.#waits.set(id, waits)
+        if (timeoutMs !== undefined) {
+          timer = setTimeout(
+            () => reject(new WaitTimeoutError(`Job ${id} had not ended after ${timeoutMs} ms; it goes on`)),
+            Math.min(timeoutMs, 2 ** 31 - 1),
+          )
+        }
+        onAbort = () => reject(signal?.reason)
+        signal?.addEventListener("abort", onAbort, { once: true })
+        if (this.#closed) return reject(closedError())
+        this.#toMark.add(id)
+        this.#work()
+        this.#poll ??= setInterval(() => this.#pollNow(), POLL_MS)
+      })
+    } finally {
+      clearTimeout(timer)
+      if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort)
+      const waits = this.#waits.get(id)
+      if (wait !== undefined) waits?.delete(wait)
+      if (waits?.size === 0) this.#waits.delete(id)
+      if (this.#waits.size === 0) {
+        clearInterval(this.#poll)
+        this.#poll = undefined
+      }
+    }
+  }
+
+  /** These jobs have ended; called for every told end, also of jobs that nobody here waits for. */
+  told(ids: readonly string[]): void {
+    for (const id of ids) if (this.#waits.has(id)) this.#toRead.add(id)
+    if (this.#toRead.size > 0) this.#work()
+  }
+
+  /** Ends may have been missed. */
+  lookAgain(): void {
+    if (this.#waits.size > 0) this.#pollNow()
+  }
+
+  /** Rejects all open waits. */
+  close(): void {
+    this.#closed = true
+    for (const waits of this.#waits.values()) for (const wait of waits) wait.reject(closedError())
+  }
+
+  #pollNow(): void {
+    for (const id of this.#waits.keys()) this.#toMark.add(id)
+    this.#work()
+  }
+
+  #work(): void {
+    this.#working ??= this.#rounds().finally(() => {
+      this.#working = undefined
+    })
+  }
+
+  async #rounds(): Promise<void> {
+    // A turn later, so that a burst of waits leaves together.
+    await new Promise((resolve) => setImmediate(resolve))
+    while ((this.#toMark.size > 0 || this.#toRead.size > 0) && !this.#closed) {
+      const mark = [...this.#toMark].filter((id) => this.#waits.has(id))
+      const read = new Set([...this.#toRead].filter((id) => this.#waits.has(id)))
+      this.#toMark = new Set()
+      this.#toRead = new Set()
+      try {
+        if (mark.length > 0) {
+          const live = await this.#options.runner.run<{ id: string }>({ ...this.#options.statements.watch, values: [mark] })
+          const known = new Set(live.map((row) => row.id))
+          for (const id of mark) if (!known.has(id)) read.add(id)
+        }
+        if (read.size > 0) await this.#read([...read])
+      } catch (error) {
+        if (!isTransient((error as Error).cause ?? error)) {
+          for (const id of [...mark, ...read]) for (const wait of this.#waits.get(id) ?? []) wait.reject(error)
+          continue
+        }
+        this.#options.logger.debug("waiting for jobs: the database does not answer, trying again", { error: error as Error })
+        for (const id of mark) this.#toMark.add(id)
+        for (const id of read) this.#toMark.add(id)
+        await delay(500)
+      }
+    }
+  }
+
+  async #read(ids: readonly string[]): Promise<void> {
+    const rows = await this.#options.runner.run<SnapshotRow>({ ...this.#options.statements.snapshots, values: [ids] })
+    const found = new Map(rows.map((row) => [row.id, row]))
+    for (const id of ids) {
+      const row = found.get(id)
+      const waits = this.#waits.get(id)
+      if (waits === undefined) continue
+      if (row === undefined) for (const wait of waits) wait.reject(unknownJob(id))
+      else if (ENDS.has(row.state)) for (const wait of waits) wait.resolve(snapshotOf(row))
+      // Live again: somebody retried it.
+      else this.#toMark.add(id)
+    }
+  }
+}
+
+function closedError(): Error {
+  return new WaitTimeoutError("The client was closed while it waited for the job; the job goes on")
+}
+
+export function unknownJob(id: string): UnknownJobError {
+  return new UnknownJobError(
+    `There is no job ${id}: it was never stored, its transaction has not committed or was rolled back, it was removed, or its retention is over`,
+  )
+}

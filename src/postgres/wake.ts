@@ -1,0 +1,159 @@
+/**
+ * Wake-ups: hints that jobs became claimable, fell due sooner, were cancelled, or that a queue's settings changed. A hint may be lost or come
+ * twice; polling is the floor under all of them.
+ *
+ * Within a process the hint is a function call (`WakeHub`). To other processes it is a NOTIFY (`Notifier`), sent after the commit that it speaks
+ * of: inside that transaction it would hold a database-wide lock through the commit.
+ */
+import type { Logger } from "../logger.js"
+import type { SchemaNames } from "./names.js"
+import type { Runner } from "./pool.js"
+
+/** Work in a lane: a queue and a priority, and the lowest seq that may be new there. */
+export interface LaneHint {
+  readonly queue: string
+  readonly priority: number
+  readonly seq: number
+}
+
+export type Hint =
+  | { readonly kind: "lane"; readonly lane: LaneHint }
+  | { readonly kind: "due"; readonly ms: number }
+  | { readonly kind: "cancel"; readonly ids: readonly string[] }
+  | { readonly kind: "queue"; readonly queue: string }
+  | { readonly kind: "ended"; readonly ids: readonly string[] }
+
+/** Lanes as SQL returns them: [[queue, priority, seq], …]. */
+export function lanesOf(value: unknown): LaneHint[] {
+  if (!Array.isArray(value)) return []
+  return value.map(([queue, priority, seq]) => ({ queue: String(queue), priority: Number(priority), seq: Number(seq) }))
+}
+
+/** Reads a notification; undefined for one that is not ours or comes from this process, which has had the hint already. */
+export function parseHint(payload: string, self: string): Hint | undefined {
+  let message: unknown
+  try {
+    message = JSON.parse(payload)
+  } catch {
+    return undefined
+  }
+  if (!Array.isArray(message) || message.at(-1) === `@${self}`) return undefined
+  const [kind, a, b, c] = message as unknown[]
+  if (kind === "j" && typeof a === "string" && Number.isInteger(b) && Number.isSafeInteger(c)) {
+    return { kind: "lane", lane: { queue: a, priority: b as number, seq: c as number } }
+  }
+  if (kind === "d" && typeof a === "number" && Number.isFinite(a)) return { kind: "due", ms: Math.max(0, a) }
+  if (kind === "c" && Array.isArray(a)) return { kind: "cancel", ids: a.filter((id) => typeof id === "string") }
+  if (kind === "e" && Array.isArray(a)) return { kind: "ended", ids: a.filter((id) => typeof id === "string") }
+  if (kind === "q" && typeof a === "string") return { kind: "queue", queue: a }
+  return undefined
+}
+
+/** Carries hints between the producers and workers of one process. */
+export class WakeHub {
+  readonly #listeners = new Set<(hint: Hint) => void>()
+
+  emit(hint: Hint): void {
+    for (const listener of this.#listeners) listener(hint)
+  }
+
+  listen(listener: (hint: Hint) => void): () => void {
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+}
+
+/** NOTIFY payloads are limited to 8,000 bytes; a batch of ids stays well under. */
+const IDS_A_MESSAGE = 150
+
+/** Sends hints to other processes, coalesced: while one statement is on its way, what comes meanwhile joins the next. */
+export class Notifier {
+  readonly hub: WakeHub
+  readonly #runner: Runner
+  readonly #channel: string
+  readonly #self: string
+  readonly #logger: Logger
+  #lanes = new Map<string, LaneHint>()
+  #due = Number.POSITIVE_INFINITY
+  #messages: unknown[][] = []
+  #sending: Promise<void> | undefined
+
+  /** `self` marks this process's messages, so that it does not act on them twice. */
+  constructor(options: { hub: WakeHub; runner: Runner; names: SchemaNames; self: string; logger: Logger }) {
+    this.hub = options.hub
+    this.#runner = options.runner
+    this.#channel = options.names.channel
+    this.#self = options.self
+    this.#logger = options.logger
+  }
+
+  /** Hints this process at once and the others soon after. Never throws: what is lost here, polling finds. */
+  wake(lanes: readonly LaneHint[], dueMs?: number | null): void {
+    for (const lane of lanes) {
+      const key = `${lane.priority} ${lane.queue}`
+      const known = this.#lanes.get(key)
+      if (known === undefined || lane.seq < known.seq) this.#lanes.set(key, lane)
+      this.hub.emit({ kind: "lane", lane })
+    }
+    if (dueMs != null) {
+      this.#due = Math.min(this.#due, dueMs)
+      this.hub.emit({ kind: "due", ms: dueMs })
+    }
+    if (lanes.length > 0 || dueMs != null) this.#send()
+  }
+
+  /** These running jobs are to be cancelled, or are gone. */
+  cancel(ids: readonly string[]): void {
+    this.#tell("cancel", "c", ids)
+  }
+
+  /** These jobs, for which somebody waits, have ended. */
+  ended(ids: readonly string[]): void {
+    this.#tell("ended", "e", ids)
+  }
+
+  #tell(kind: "cancel" | "ended", letter: string, ids: readonly string[]): void {
+    if (ids.length === 0) return
+    this.hub.emit({ kind, ids })
+    for (let i = 0; i < ids.length; i += IDS_A_MESSAGE) this.#messages.push([letter, ids.slice(i, i + IDS_A_MESSAGE)])
+    this.#send()
+  }
+
+  queueChanged(queue: string): void {
+    this.hub.emit({ kind: "queue", queue })
+    this.#messages.push(["q", queue])
+    this.#send()
+  }
+
+  /** Resolves when all that was asked for has been sent, or has failed. */
+  async flush(): Promise<void> {
+    while (this.#sending !== undefined) await this.#sending
+  }
+
+  #send(): void {
+    this.#sending ??= this.#drain().finally(() => {
+      this.#sending = undefined
+    })
+  }
+
+  async #drain(): Promise<void> {
+    // A turn later, so that the hints of one burst leave together.
+    await Promise.resolve()
+    while (this.#lanes.size > 0 || this.#due !== Number.POSITIVE_INFINITY || this.#messages.length > 0) {
+      const messages = [...this.#messages, ...[...this.#lanes.values()].map((l) => ["j", l.queue, l.priority, l.seq])]
+      if (this.#due !== Number.POSITIVE_INFINITY) messages.push(["d", Math.ceil(this.#due)])
+      this.#messages = []
+      this.#lanes = new Map()
+      this.#due = Number.POSITIVE_INFINITY
+      try {
+        // A lost wake-up costs a poll, so its commit need not wait for the disk; that also keeps the notify lock short.
+        await this.#runner.run({
+          text: "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m",
+          values: [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))],
+        })
+      } catch (error) {
+        this.#logger.debug("a wake-up could not be sent; workers find the jobs by polling", { error })
+      }
+    }
+  }
+}

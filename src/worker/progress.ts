@@ -1,0 +1,57 @@
+/** Stores the progress of runs: the latest of each, at most four times a second, in one statement. The last one leaves with the outcome. */
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { Service, type ServiceOptions } from "../service.js"
+import type { Run } from "./run.js"
+
+export interface ProgressOptions extends Omit<ServiceOptions, "name"> {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly workerId: string
+}
+
+const EVERY_MS = 250
+
+export class Progress extends Service {
+  readonly #options: ProgressOptions
+  readonly #dirty = new Set<Run>()
+
+  constructor(options: ProgressOptions) {
+    super({ ...options, name: "progress writer" })
+    this.#options = options
+  }
+
+  note(run: Run): void {
+    this.#dirty.add(run)
+    if (this.#dirty.size === 1) this.wake()
+  }
+
+  /** The settler takes it from here. */
+  forget(run: Run): void {
+    this.#dirty.delete(run)
+  }
+
+  protected override onStart(): void {
+    this.spawn(() => this.loop(() => this.#step()))
+  }
+
+  async #step(): Promise<number> {
+    const runs = [...this.#dirty]
+    if (runs.length === 0) return Number.POSITIVE_INFINITY
+    this.#dirty.clear()
+    const texts = runs.map((run) => run.unstoredProgress ?? null)
+    try {
+      await this.#options.runner.run({
+        ...this.#options.statements.progress,
+        values: [this.#options.workerId, runs.map((run) => run.id), runs.map((run) => run.row.lease), texts],
+      })
+      runs.forEach((run, i) => {
+        if (run.unstoredProgress === texts[i]) run.unstoredProgress = undefined
+      })
+    } catch (error) {
+      this.logger.debug("progress could not be stored", { error: error as Error })
+      for (const run of runs) if (!run.decided) this.#dirty.add(run)
+    }
+    return EVERY_MS
+  }
+}

@@ -1,0 +1,214 @@
+/** One run of one claimed job: what its handler sees of it, and how it ends. */
+import { InvalidOptionError, JobTimeoutError, PayloadTooLargeError, TuskError, WorkerShutdownError } from "../errors.js"
+import { decode, encode } from "../task/codec.js"
+import type { StoredOptions } from "../task/draft-types.js"
+import { runTask } from "../task/run.js"
+import type { TaskSpec } from "../task/spec.js"
+import { jobStorage } from "./current-job.js"
+import { type Outcome, outcomeOfError } from "./outcome.js"
+import type { CurrentJob, Transaction } from "./types.js"
+
+/** A job as the claim returns it. */
+export interface ClaimedRow {
+  readonly id: string
+  readonly seq: string
+  readonly priority: number
+  readonly lease: string
+  readonly task: string
+  readonly attempt: number
+  readonly max_attempts: number
+  readonly args: unknown
+  readonly options: StoredOptions | null
+  readonly headers: Readonly<Record<string, string>> | null
+  readonly created_at: Date
+  readonly scheduled_for: Date | null
+  /** When this worker got it, in `performance.now()` milliseconds; set by the claimer. */
+  claimedAt?: number
+}
+
+/** What a run tells its worker. */
+export interface RunHost {
+  progressed(run: Run, fraction: number, data: unknown): void
+  /** The largest result in bytes; null: any. */
+  readonly maxPayloadBytes: number | null
+}
+
+const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
+
+export class Run implements CurrentJob {
+  readonly row: ClaimedRow
+  readonly queue: string
+  readonly spec: TaskSpec
+  /** The text of the last progress, until it is stored. */
+  unstoredProgress: string | undefined
+  /** True once its outcome is decided; what the handler still does is not recorded. */
+  decided = false
+  /** When the handler was called, in `performance.now()` milliseconds. */
+  startedAt = 0
+  readonly #host: RunHost
+  #controller: AbortController | undefined
+  #args: readonly unknown[] | undefined
+  #abortReason: TuskError | undefined
+  #timer: NodeJS.Timeout | undefined
+  #decide: ((outcome: Outcome) => void) | undefined
+
+  constructor(row: ClaimedRow, queue: string, spec: TaskSpec, host: RunHost) {
+    this.row = row
+    this.queue = queue
+    this.spec = spec
+    this.#host = host
+  }
+
+  get id(): string {
+    return this.row.id
+  }
+  get task(): string {
+    return this.row.task
+  }
+  get args(): readonly unknown[] {
+    this.#args ??= decode(this.row.args) as readonly unknown[]
+    return this.#args
+  }
+  get attempt(): number {
+    return this.row.attempt
+  }
+  get maxAttempts(): number {
+    return this.row.max_attempts
+  }
+  get createdAt(): Date {
+    return this.row.created_at
+  }
+  get headers(): Readonly<Record<string, string>> {
+    return this.row.headers ?? NO_HEADERS
+  }
+  get scheduledFor(): Date | null {
+    return this.row.scheduled_for
+  }
+  get fence(): bigint {
+    return BigInt(this.row.lease)
+  }
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController()
+      if (this.#abortReason !== undefined) this.#controller.abort(this.#abortReason)
+    }
+    return this.#controller.signal
+  }
+  get abortReason(): TuskError | undefined {
+    return this.#abortReason
+  }
+  get tx(): Transaction {
+    throw new TuskError(
+      "NO_TRANSACTION",
+      `Job ${this.id} (task "${this.task}") has no transaction: currentJob().tx needs the task option transactional: true`,
+    )
+  }
+
+  readonly reportProgress = (fraction: number, data?: unknown): void => {
+    if (typeof fraction !== "number" || !(fraction >= 0 && fraction <= 1)) {
+      throw new InvalidOptionError(`reportProgress of task "${this.task}" got the fraction ${String(fraction)}; write a number from 0 to 1`)
+    }
+    if (this.decided) return
+    this.unstoredProgress = `{"fraction":${JSON.stringify(fraction)}${data === undefined ? "" : `,"data":${encode(data, `The progress data of task "${this.task}"`)}`}}`
+    this.#host.progressed(this, fraction, data)
+  }
+
+  /** Aborts the signal; the first reason stays. A time-out, a lost lease and a shutdown also decide the outcome, by `decideNow`. */
+  abort(reason: TuskError): void {
+    if (this.#abortReason !== undefined) return
+    this.#abortReason = reason
+    this.#controller?.abort(reason)
+  }
+
+  /** Decides the outcome by the signal's reason, although the handler has not returned. */
+  decideNow(): void {
+    this.#settleOnce(outcomeOfError(this.#abortReason, this.#abortReason, this.spec, this, this.row.options?.backoff))
+  }
+
+  /**
+   * Calls the handler. `decided` gets the outcome, once; `returned` is called when the handler has really ended, which may be later (one that
+   * ignores its signal keeps its slot). Neither this nor anything that the handler does throws out of here.
+   */
+  start(decided: (outcome: Outcome) => void, returned: () => void): void {
+    this.#decide = decided
+    this.startedAt = performance.now()
+    const timeoutMs = this.row.options?.timeoutMs ?? this.spec.timeoutMs
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut(timeoutMs), Math.min(timeoutMs, 2 ** 31 - 1))
+    let result: unknown
+    let later: boolean
+    try {
+      result = jobStorage.run(this, () => runTask(this.spec, this.args, this.reportProgress))
+      later = isThenable(result)
+    } catch (error) {
+      this.#threw(error)
+      returned()
+      return
+    }
+    if (later) {
+      // Promise.resolve also tames thenables that call back twice or throw.
+      Promise.resolve(result).then(
+        (value) => {
+          this.#gave(value)
+          returned()
+        },
+        (error: unknown) => {
+          this.#threw(error)
+          returned()
+        },
+      )
+    } else {
+      this.#gave(result)
+      returned()
+    }
+  }
+
+  #timeOut(timeoutMs: number): void {
+    this.abort(new JobTimeoutError(`The run of task "${this.task}" took longer than its timeout of ${timeoutMs} ms`))
+    this.decideNow()
+  }
+
+  #gave(value: unknown): void {
+    if (this.decided) return
+    const aborted = this.#abortReason
+    // Cancelled, or no longer ours: the result is dropped. A run that makes it in spite of a shutdown counts.
+    if (aborted !== undefined && !(aborted instanceof WorkerShutdownError)) {
+      this.decideNow()
+      return
+    }
+    let outcome: Outcome
+    try {
+      outcome = { kind: "completed", result: value === undefined ? null : this.#encodeResult(value) }
+    } catch (error) {
+      this.#threw(error)
+      return
+    }
+    this.#settleOnce(outcome)
+  }
+
+  #encodeResult(value: unknown): string {
+    const text = encode(value, `The result of task "${this.task}"`)
+    const limit = this.#host.maxPayloadBytes
+    if (limit !== null && text.length * 3 > limit && Buffer.byteLength(text) > limit) {
+      throw new PayloadTooLargeError(
+        `The result of task "${this.task}" has ${Buffer.byteLength(text)} bytes; the limit is ${limit} (maxPayloadBytes). Store it elsewhere and return where it is`,
+      )
+    }
+    return text
+  }
+
+  #threw(error: unknown): void {
+    if (this.decided) return
+    this.#settleOnce(outcomeOfError(error, this.#abortReason, this.spec, this, this.row.options?.backoff))
+  }
+
+  #settleOnce(outcome: Outcome): void {
+    if (this.decided) return
+    this.decided = true
+    clearTimeout(this.#timer)
+    this.#decide?.(outcome)
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (typeof value === "object" || typeof value === "function") && value !== null && typeof Reflect.get(value, "then") === "function"
+}

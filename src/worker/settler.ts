@@ -1,0 +1,171 @@
+/**
+ * Records outcomes. What ends while a statement is on its way leaves with the next one.
+ *
+ * Invariants: an outcome leaves here only when Postgres has recorded it, or has said that its lease is lost; a lost connection is retried for
+ * ever (the fence makes a repeat harmless); an outcome that cannot be stored becomes a failure of that job alone.
+ */
+import { PayloadError } from "../errors.js"
+import { isConnectionLoss, isTransient } from "../postgres/failure.js"
+import type { Runner } from "../postgres/pool.js"
+import { sqlStateOf } from "../postgres/sqlstate.js"
+import type { Statements } from "../postgres/statements.js"
+import { lanesOf, type Notifier } from "../postgres/wake.js"
+import { Service, type ServiceOptions } from "../service.js"
+import { failureOf, type Outcome } from "./outcome.js"
+import type { Run } from "./run.js"
+
+export interface Settlement {
+  readonly run: Run
+  outcome: Exclude<Outcome, { kind: "lost" }>
+}
+
+/** What became of a settlement: recorded as asked, overruled by a cancel, or not ours any more. */
+export type Verdict = "recorded" | "cancelled" | "lost"
+
+export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly notifier: Notifier
+  readonly workerId: () => string
+  readonly settled: (settlement: Settlement, verdict: Verdict) => void
+  /** A batch is done with. */
+  readonly concluded: () => void
+  /** Jobs whose end somebody waits for have ended. */
+  readonly watched: (ids: readonly string[]) => void
+}
+
+const MAX_BATCH = 2_000
+const RETRY_MS = { min: 50, max: 5_000 }
+
+export class Settler extends Service {
+  readonly #options: SettlerOptions
+  #pending: Settlement[] = []
+  #inFlight = 0
+  #idle: (() => void)[] = []
+
+  constructor(options: SettlerOptions) {
+    super({ ...options, name: "settler" })
+    this.#options = options
+  }
+
+  /** Outcomes not yet recorded. */
+  get unsettled(): number {
+    return this.#pending.length + this.#inFlight
+  }
+
+  add(settlement: Settlement): void {
+    this.#pending.push(settlement)
+    if (this.#pending.length === 1) this.wake()
+  }
+
+  /** Resolves when everything added so far, and since, is recorded. */
+  async drained(): Promise<void> {
+    if (this.unsettled === 0) return
+    await new Promise<void>((resolve) => this.#idle.push(resolve))
+  }
+
+  protected override onStart(): void {
+    this.spawn(() => this.loop(() => this.#step()))
+  }
+
+  async #step(): Promise<number> {
+    // A turn of the event loop first: runs that end in the same turn leave together.
+    await new Promise((resolve) => setImmediate(resolve))
+    const batch = this.#pending.splice(0, MAX_BATCH)
+    if (batch.length > 0) {
+      this.#inFlight = batch.length
+      await this.#settle(batch)
+    }
+    if (this.#pending.length > 0) return 0
+    for (const resolve of this.#idle.splice(0)) resolve()
+    return Number.POSITIVE_INFINITY
+  }
+
+  async #settle(batch: Settlement[]): Promise<void> {
+    let pause = RETRY_MS.min
+    for (;;) {
+      try {
+        await this.#send(batch)
+        return
+      } catch (error) {
+        if (!isTransient(error)) {
+          if (batch.length === 1) this.#spoil(batch[0]!, error)
+          // One of them cannot be stored; halves find it without holding up the rest.
+          else for (const half of [batch.slice(0, batch.length >> 1), batch.slice(batch.length >> 1)]) await this.#settle(half)
+          if (batch.length > 1) return
+          continue
+        }
+        // For ever: until it is recorded, the outcome is only here. A stopping worker gives up when its lease is lost anyway.
+        if (this.signal.aborted) throw error
+        if (pause > RETRY_MS.min)
+          this.logger.warn("outcomes cannot be recorded yet and are tried again", { jobs: batch.length, error: error as Error })
+        await this.sleep(isConnectionLoss(error) ? pause : Math.min(pause, 200))
+        pause = Math.min(pause * 2, RETRY_MS.max)
+      }
+    }
+  }
+
+  /** The server refuses this outcome itself; the job fails with what it said. */
+  #spoil(settlement: Settlement, error: unknown): void {
+    const { run } = settlement
+    this.logger.error("an outcome cannot be stored; the job fails instead", { job: run.id, task: run.task, error: error as Error })
+    if (settlement.outcome.kind === "failed") {
+      settlement.outcome = { kind: "failed", error: { name: "PayloadError", message: "The error of this run could not be stored" } }
+    } else {
+      const what = new PayloadError(
+        `Postgres cannot store the outcome of task "${run.task}" (${sqlStateOf(error) ?? "no code"}): ${(error as Error).message}`,
+        "$",
+      )
+      settlement.outcome = { kind: "failed", error: failureOf(what) }
+    }
+    run.unstoredProgress = undefined
+  }
+
+  async #send(batch: readonly Settlement[]): Promise<void> {
+    const column = <T>(pick: (s: Settlement) => T | null | undefined): (T | null)[] | null => {
+      let any = false
+      const values = batch.map((s) => {
+        const value = pick(s) ?? null
+        any ||= value !== null
+        return value
+      })
+      return any ? values : null
+    }
+    const [row] = await this.#options.runner.run<SettleRow>({
+      ...this.#options.statements.settle,
+      values: [
+        this.#options.workerId(),
+        batch.map((s) => s.run.id),
+        batch.map((s) => s.run.row.lease),
+        batch.map((s) => s.outcome.kind),
+        column((s) => ("delayMs" in s.outcome ? s.outcome.delayMs : null)),
+        column((s) => (s.outcome.kind === "completed" ? s.outcome.result : null)),
+        column((s) => ("error" in s.outcome ? JSON.stringify(s.outcome.error) : null)),
+        column((s) => s.run.unstoredProgress),
+      ],
+    })
+    this.#inFlight -= batch.length
+    this.#conclude(batch, row!)
+  }
+
+  #conclude(batch: readonly Settlement[], row: SettleRow): void {
+    const whole = (row.settled?.length ?? 0) === batch.length && row.cancelled === null
+    const settled = whole ? undefined : new Set(row.settled)
+    const cancelled = new Set(row.cancelled)
+    for (const settlement of batch) {
+      const id = settlement.run.id
+      this.#options.settled(settlement, cancelled.has(id) ? "cancelled" : settled === undefined || settled.has(id) ? "recorded" : "lost")
+    }
+    if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
+    if (row.watched !== null && row.watched.length > 0) this.#options.watched(row.watched)
+    this.#options.concluded()
+  }
+}
+
+interface SettleRow {
+  settled: string[] | null
+  cancelled: string[] | null
+  watched: string[] | null
+  lanes: unknown
+  due_ms: number | null
+}

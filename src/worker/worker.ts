@@ -1,0 +1,458 @@
+/**
+ * A worker: claims jobs of its queues, runs them, records their outcomes, and does the schema's duties.
+ *
+ * The parts, each with its own note: claimer (one a queue), run, settler, heartbeat, duties, listener. This file wires them and owns the worker's
+ * life:
+ *   starting → running → draining (nothing claimed; what was not started goes back; what runs may end) → stopped
+ */
+import { randomUUID } from "node:crypto"
+import { hostname } from "node:os"
+import type { ClientConfig } from "pg"
+import { JobCancelledError, LeaseLostError, WorkerShutdownError } from "../errors.js"
+import type { EventHub } from "../events.js"
+import type { JobEventName, JobFailure } from "../jobs/types.js"
+import type { Logger } from "../logger.js"
+import { isTransient } from "../postgres/failure.js"
+import { Listener } from "../postgres/listener.js"
+import { render, type SchemaNames } from "../postgres/names.js"
+import { createPool, Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { type Hint, type Notifier, parseHint, type WakeHub } from "../postgres/wake.js"
+import { allTasks, findTask } from "../task/registry.js"
+import type { TaskSpec } from "../task/spec.js"
+import { VERSION } from "../version.js"
+import { type ClaimHost, QueueClaimer } from "./claimer.js"
+import { Duties, type EndedJob } from "./duties.js"
+import { Heartbeat } from "./heartbeat.js"
+import { Lanes } from "./lanes.js"
+import type { CheckedWorkerOptions } from "./options.js"
+import type { Outcome } from "./outcome.js"
+import { containRejections, drainOnSignals } from "./process-guard.js"
+import { Progress } from "./progress.js"
+import { type ClaimedRow, Run, type RunHost } from "./run.js"
+import { type Settlement, Settler, type Verdict } from "./settler.js"
+import { Sweeper } from "./sweeper.js"
+import type { Worker } from "./types.js"
+
+/** What a worker takes from its client. */
+export interface WorkerContext {
+  readonly config: ClientConfig
+  readonly listenConfig: ClientConfig
+  readonly target: string
+  readonly names: SchemaNames
+  readonly statements: Statements
+  readonly hub: WakeHub
+  readonly notifier: Notifier
+  /** Marks this process's notifications. */
+  readonly self: string
+  readonly events: EventHub
+  readonly logger: Logger
+  readonly maxPayloadBytes: number | null
+  readonly watched: (ids: readonly string[]) => void
+}
+
+/** Outcomes unrecorded beyond which nothing more is claimed. */
+const MAX_UNSETTLED = 10_000
+/** After a shutdown's abort, handlers have this long before their jobs go back whatever they do. */
+const ABORT_GRACE_MS = 5_000
+/** A cancelled handler that goes on does not keep its job from ending. */
+const CANCEL_GRACE_MS = 1_000
+
+export class QueueWorker implements Worker {
+  readonly id: string = randomUUID()
+  readonly stopped: Promise<void>
+  readonly #context: WorkerContext
+  readonly #options: CheckedWorkerOptions
+  readonly #logger: Logger
+  readonly #pool: ReturnType<typeof createPool>
+  readonly #runner: Runner
+  readonly #lanes: Lanes
+  readonly #claimers = new Map<string, QueueClaimer>()
+  readonly #runs = new Map<string, Run>()
+  readonly #settler: Settler
+  readonly #heartbeat: Heartbeat
+  readonly #duties: Duties
+  readonly #sweeper: Sweeper
+  readonly #progress: Progress
+  readonly #listener: Listener
+  readonly #runHost: RunHost
+  #undo: (() => void)[] = []
+  #markStopped: () => void = () => undefined
+  #running = 0
+  #paused = false
+  #started = false
+  #stopping: Promise<void> | undefined
+  #impatient: () => void = () => undefined
+  #claimPauseUntil = 0
+  #known: { size: number; names: readonly string[] } = { size: -1, names: [] }
+
+  constructor(context: WorkerContext, options: CheckedWorkerOptions) {
+    this.#context = context
+    this.#options = options
+    const logger = context.logger
+    this.#logger = logger
+    this.stopped = new Promise((resolve) => {
+      this.#markStopped = resolve
+    })
+    // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
+    this.#pool = createPool(context.config, 4, logger, "worker")
+    const runner = new Runner(this.#pool, context.target)
+    this.#runner = runner
+    const { statements, notifier } = context
+    this.#lanes = new Lanes(options.queues.keys())
+    const claimHost: ClaimHost = {
+      runner,
+      statements,
+      logger,
+      workerId: () => this.id,
+      mayClaim: () => this.#mayClaim(),
+      freeSlots: () => options.concurrency - this.#running,
+      knownTasks: () => this.#knownTasks(),
+      start: (row, queue, done) => this.#start(row, queue, done),
+      release: (rows, queue) => this.#release(rows, queue),
+      wentIdle: () => this.#sweeper.soon(),
+      failed: (error) => this.#claimFailed(error),
+    }
+    for (const [queue, concurrency] of options.queues) {
+      this.#claimers.set(queue, new QueueClaimer(queue, concurrency, this.#lanes.of(queue)!, claimHost))
+    }
+    this.#settler = new Settler({
+      logger,
+      runner,
+      statements,
+      notifier,
+      workerId: () => this.id,
+      settled: (settlement, verdict) => this.#settled(settlement, verdict),
+      concluded: () => {
+        // Claiming pauses while too much is unrecorded; nothing else would take it up again.
+        for (const claimer of this.#claimers.values()) claimer.pump()
+      },
+      watched: context.watched,
+    })
+    this.#heartbeat = new Heartbeat({
+      logger,
+      runner,
+      statements,
+      workerId: this.id,
+      leaseMs: options.leaseMs,
+      register: () => this.#register(),
+      openRuns: () => this.#runs.values(),
+      running: () => this.#running,
+      lost: (runs, why) => this.#lost(runs, why),
+      cancelled: (ids) => void this.#cancelled(ids),
+      revived: () => this.#sweeper.now(),
+    })
+    this.#duties = new Duties({
+      logger,
+      runner,
+      statements,
+      notifier,
+      pollMs: options.pollMs,
+      // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
+      rescueEveryMs: options.leaseMs / 8,
+      ended: (jobs, how) => this.#endedElsewhere(jobs, how),
+      watched: context.watched,
+    })
+    this.#sweeper = new Sweeper({
+      logger,
+      runner,
+      statements,
+      queues: [...options.queues.keys()],
+      pollMs: options.pollMs,
+      mayClaim: () => this.#mayClaim(),
+      found: (lanes) => {
+        for (const lane of lanes) this.#lanes.hint(lane)
+        for (const claimer of this.#claimers.values()) claimer.pump()
+      },
+    })
+    this.#progress = new Progress({ logger, runner, statements, workerId: this.id })
+    this.#listener = new Listener({
+      connect: context.listenConfig,
+      channels: [context.names.channel],
+      logger,
+      onNotification: (_channel, payload) => {
+        const hint = parseHint(payload, context.self)
+        if (hint !== undefined) this.#onHint(hint)
+      },
+      onLive: () => this.#caughtUp(),
+      onDown: () => undefined,
+    })
+    this.#runHost = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
+  }
+
+  /** Registers, starts the parts, claims. Rejects, with everything undone, when the database refuses or `onStart` throws. */
+  async start(): Promise<void> {
+    try {
+      await this.#publishTasks()
+      await this.#settler.start()
+      await this.#heartbeat.start()
+      await this.#options.onStart?.(this)
+      await this.#progress.start()
+      await this.#duties.start()
+      this.#undo.push(containRejections(this.#logger))
+      if (this.#options.signals) this.#undo.push(drainOnSignals(this))
+      this.#undo.push(this.#context.hub.listen((hint) => this.#onHint(hint)))
+      await this.#listener.start()
+      this.#started = true
+      await this.#sweeper.start()
+    } catch (error) {
+      this.#stopping ??= this.#shutDown(0, false)
+      await this.#stopping
+      throw error
+    }
+  }
+
+  async drain(): Promise<void> {
+    this.#stopping ??= this.#shutDown(this.#options.drainTimeoutMs, true)
+    await this.#stopping
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping ??= this.#shutDown(0, true)
+    this.#impatient()
+    await this.#stopping
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.drain()
+  }
+
+  pause(): void {
+    this.#paused = true
+    for (const claimer of this.#claimers.values()) claimer.releaseAll()
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#sweeper.now()
+  }
+
+  #mayClaim(): boolean {
+    return (
+      this.#started &&
+      !this.#paused &&
+      this.#stopping === undefined &&
+      !this.#heartbeat.fenced &&
+      this.#settler.unsettled < MAX_UNSETTLED &&
+      performance.now() >= this.#claimPauseUntil
+    )
+  }
+
+  /** Tasks may be defined, and instances registered, while the worker runs. */
+  #knownTasks(): readonly string[] {
+    const tasks = allTasks().filter((spec) => spec.handler !== undefined)
+    if (tasks.length !== this.#known.size) {
+      this.#known = { size: tasks.length, names: tasks.map((spec) => spec.name) }
+    }
+    return this.#known.names
+  }
+
+  // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #start(row: ClaimedRow, queue: string, done: (ranMs: number) => void): void {
+    const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#runHost)
+    this.#runs.set(row.id, run)
+    this.#running++
+    this.#emit("job:started", run, { attempt: run.attempt })
+    run.start(
+      (outcome) => this.#decided(run, outcome),
+      () => {
+        this.#running--
+        // The same job may run here again already, after a time-out.
+        if (this.#runs.get(row.id) === run) this.#runs.delete(row.id)
+        done(performance.now() - run.startedAt)
+        if (this.#running === 0) this.#idle?.()
+      },
+    )
+  }
+
+  #idle: (() => void) | undefined
+
+  #decided(run: Run, outcome: Outcome): void {
+    if (outcome.kind === "lost") return
+    this.#progress.forget(run)
+    this.#settler.add({ run, outcome })
+  }
+
+  #release(rows: readonly ClaimedRow[], queue: string): void {
+    for (const row of rows) {
+      const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#runHost)
+      run.decided = true
+      this.#settler.add({ run, outcome: { kind: "released" } })
+    }
+  }
+
+  #settled({ run, outcome }: Settlement, verdict: Verdict): void {
+    if (verdict === "lost") {
+      this.#logger.warn("an outcome came too late: the job is another worker's, or was removed", { job: run.id, task: run.task })
+      return
+    }
+    const extra: { attempt: number; error?: JobFailure } = { attempt: run.attempt }
+    if ("error" in outcome) extra.error = outcome.error
+    if (verdict === "cancelled") {
+      const error = { name: "JobCancelledError", message: run.abortReason?.message ?? "The job was cancelled" }
+      this.#emit("job:cancelled", run, { attempt: run.attempt, error })
+    } else if (outcome.kind === "completed") this.#emit("job:completed", run, extra)
+    else if (outcome.kind === "failed") this.#emit("job:failed", run, extra)
+    else if (outcome.kind === "cancelled") this.#emit("job:cancelled", run, extra)
+    else if (outcome.kind === "retry") this.#emit("job:retrying", run, extra)
+    else if (outcome.kind === "snoozed") this.#emit("job:snoozed", run, extra)
+  }
+
+  #progressed(run: Run, fraction: number, data: unknown): void {
+    this.#progress.note(run)
+    this.#emit("job:progress", run, { attempt: run.attempt, progress: fraction, ...(data === undefined ? {} : { data }) })
+  }
+
+  // ── What others tell ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+  #onHint(hint: Hint): void {
+    switch (hint.kind) {
+      case "lane":
+        if (this.#lanes.hint(hint.lane)) this.#claimers.get(hint.lane.queue)?.pump()
+        return
+      case "due":
+        this.#duties.hint(hint.ms)
+        return
+      case "cancel":
+        void this.#cancelled(hint.ids)
+        return
+      case "queue":
+        if (this.#claimers.has(hint.queue)) this.#sweeper.now()
+    }
+  }
+
+  /** Notifications may have been missed. */
+  #caughtUp(): void {
+    this.#sweeper.now()
+    this.#duties.hint(0)
+  }
+
+  /** Somebody says that these are to be cancelled: ask the database, then tell the handlers. */
+  async #cancelled(ids: readonly string[]): Promise<void> {
+    const mine = ids.map((id) => this.#runs.get(id)).filter((run) => run !== undefined && !run.decided) as Run[]
+    if (mine.length === 0) return
+    try {
+      const rows = await this.#runner.run<{ id: string; reason: string; gone: boolean }>({
+        ...this.#context.statements.cancelled_runs,
+        values: [mine.map((run) => run.id), mine.map((run) => run.row.lease), this.id],
+      })
+      for (const { id, reason, gone } of rows) {
+        const run = this.#runs.get(id)
+        if (run === undefined || run.decided) continue
+        if (gone) {
+          this.#lost([run], "it was removed, or another worker has it")
+          continue
+        }
+        run.abort(new JobCancelledError(reason))
+        setTimeout(() => run.decideNow(), CANCEL_GRACE_MS).unref()
+      }
+    } catch (error) {
+      // The next heartbeat tells it again.
+      this.#logger.debug("a cancellation could not be read", { error: error as Error })
+    }
+  }
+
+  #lost(runs: readonly Run[], why: string): void {
+    for (const run of runs) {
+      run.abort(new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`))
+      run.decideNow()
+    }
+    if (runs.length > 0) this.#logger.warn("runs were given up", { jobs: runs.map((run) => run.id), why })
+  }
+
+  #claimFailed(error: unknown): void {
+    // Claims pause for a second, and the sweep after it finds the work again.
+    this.#claimPauseUntil = performance.now() + 1_000
+    this.#logger[isTransient(error) ? "warn" : "error"]("a claim failed and is tried again", { error: error as Error })
+    setTimeout(() => this.#sweeper.now(), 1_010).unref()
+  }
+
+  #endedElsewhere(jobs: readonly EndedJob[], how: "expired" | "failed" | "stalled"): void {
+    const name = `job:${how}` as const
+    if (!this.#context.events.wants(name)) return
+    for (const job of jobs) this.#context.events.emit({ name, ...job, at: new Date() })
+  }
+
+  #emit(name: JobEventName, run: Run, extra: { attempt?: number; progress?: number; data?: unknown; error?: JobFailure }): void {
+    if (this.#context.events.wants(name)) this.#context.events.emit({ name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...extra })
+  }
+
+  // ── Start and end ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  async #register(): Promise<void> {
+    await this.#runner.run({
+      ...this.#context.statements.register_worker,
+      values: [this.id, this.#options.leaseMs, process.pid, hostname(), VERSION, [...this.#options.queues.keys()], this.#knownTasks()],
+    })
+  }
+
+  async #publishTasks(): Promise<void> {
+    const tasks = allTasks().filter((spec) => spec.local && spec.handler !== undefined)
+    if (tasks.length === 0) return
+    await this.#runner.run({
+      ...this.#context.statements.publish_tasks,
+      values: [
+        tasks.map((t) => t.name),
+        tasks.map((t) => t.queue),
+        tasks.map((t) => t.priority),
+        tasks.map((t) => t.retries),
+        tasks.map((t) => t.ttlMs ?? null),
+        tasks.map((t) =>
+          t.keep === undefined && t.maxCrashes === 5
+            ? null
+            : JSON.stringify({ keep: t.keep, ...(t.maxCrashes === 5 ? {} : { maxCrashes: t.maxCrashes }) }),
+        ),
+      ],
+    })
+  }
+
+  async #shutDown(patienceMs: number, wasStarted: boolean): Promise<void> {
+    const claimers = [...this.#claimers.values()]
+    await this.#sweeper.stop()
+    await Promise.all(claimers.map((claimer) => claimer.claiming))
+    for (const claimer of claimers) claimer.releaseAll()
+    if (!(await this.#runsEnd(patienceMs))) {
+      this.#logger.warn("the worker stops; its running jobs are aborted and go back", { jobs: [...this.#runs.keys()] })
+      for (const run of this.#runs.values())
+        run.abort(new WorkerShutdownError(`The worker stops; job ${run.id} (task "${run.task}") goes back and uses no attempt`))
+      if (!(await this.#runsEnd(ABORT_GRACE_MS))) for (const run of this.#runs.values()) run.decideNow()
+    }
+    // A database that is away must not keep the process for ever: after a lease the jobs are rescued anyway.
+    await Promise.race([this.#settler.drained(), new Promise((resolve) => setTimeout(resolve, this.#options.leaseMs).unref())])
+    await Promise.all([this.#progress.stop(), this.#duties.stop(), this.#heartbeat.stop(), this.#settler.stop(), this.#listener.close()])
+    for (const undo of this.#undo.splice(0)) undo()
+    try {
+      await this.#runner.run({ text: render("delete from {schema}.workers where id = $1", this.#context.names), values: [this.id] }, 5_000)
+    } catch (error) {
+      this.#logger.debug("the worker could not deregister; it is found dead after its lease", { error: error as Error })
+    }
+    await this.#context.notifier.flush()
+    if (wasStarted) {
+      try {
+        await this.#options.onStop?.(this)
+      } catch (error) {
+        this.#logger.error("onStop threw", { error: error as Error })
+      }
+    }
+    await this.#pool.end().catch(() => undefined)
+    this.#markStopped()
+  }
+
+  /** Waits until no handler runs; false when `patienceMs` went by, or `stop()` was called, before that. */
+  async #runsEnd(patienceMs: number): Promise<boolean> {
+    if (this.#running === 0) return true
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => finish(false), patienceMs)
+      const finish = (ended: boolean): void => {
+        clearTimeout(timer)
+        this.#idle = undefined
+        this.#impatient = () => undefined
+        resolve(ended)
+      }
+      this.#idle = () => finish(true)
+      if (patienceMs > ABORT_GRACE_MS) this.#impatient = () => finish(false)
+    })
+  }
+}
