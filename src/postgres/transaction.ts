@@ -62,12 +62,13 @@ function describe(tx: unknown): string {
 
 function describeObject(tx: object): string {
   const prototype: unknown = Object.getPrototypeOf(tx)
-  const own = Object.keys(tx)
+  let keys = Object.keys(tx)
   // A class with private state has no keys of its own; its methods tell what it is.
-  const keys = own.length > 0 || prototype === null ? own : Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor")
+  if (keys.length === 0 && typeof tx === "object" && prototype !== null && prototype !== Object.prototype) {
+    keys = Object.getOwnPropertyNames(prototype).filter((name) => name !== "constructor")
+  }
   const listed = keys.length === 0 ? "without keys" : `with the keys ${keys.slice(0, 8).join(", ")}${keys.length > 8 ? ", …" : ""}`
-  if (typeof tx === "function")
-    return `the function ${tx.name || "(anonymous)"} ${own.length > 0 ? `with the keys ${own.slice(0, 8).join(", ")}` : "without keys"}`
+  if (typeof tx === "function") return `the function ${tx.name || "(anonymous)"} ${listed}`
   const name: unknown = Reflect.get(tx, "constructor")?.name
   return typeof name === "string" && name !== "" && name !== "Object" ? `an instance of ${name} ${listed}` : `an object ${listed}`
 }
