@@ -1,17 +1,25 @@
 -- Jobs of workers whose heartbeat is older than their lease: back to their place in the queue (the lost attempt stays counted and is given back
 -- to the budget), or failed once their worker vanished options.maxCrashes times (default 5). The worker's row goes when its last job has gone.
+-- orphans: look also for jobs whose worker has no row any more (it claimed at the moment when it was taken for dead); that walks all of
+-- jobs_leased, so it is asked for seldom.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
-create or replace function {schema}.rescue_jobs(most integer, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
   lost record;
+  over_ids uuid[];
+  over_errors jsonb[];
   back record;
   ends record;
 begin
   select array_agg(w.id) into workers
   from (select id from {schema}.workers where heartbeat_at < now() - lease order by id limit 20 for update skip locked) w;
+  if orphans then
+    select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
+    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);
+  end if;
   if workers is null then
     return;
   end if;
@@ -22,7 +30,7 @@ begin
     count(*) as n
   into lost
   from (select id, crashes, coalesce((options ->> 'maxCrashes')::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (workers) order by id limit most for update) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
 
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
@@ -37,21 +45,21 @@ begin
   rescued := back.jobs;
   lanes := back.lanes;
 
-  -- A cancelled one ends now; nobody else will.
-  select lost.over || array_agg(id), lost.errors || array_agg(coalesce(error, '{}')) into lost.over, lost.errors
-  from {schema}.jobs where id = any (lost.again) and cancel_requested
-  having count(*) > 0;
-  if lost.over is not null then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (lost.over);
-    update {schema}.jobs set crashes = crashes + 1 where id = any (lost.over);
+  -- A cancelled one ends now; nobody else will. (Its flag turns the outcome into cancelled.)
+  select coalesce(lost.over, '{}') || coalesce(array_agg(id), '{}'), coalesce(lost.errors, '{}') || coalesce(array_agg(coalesce(error, '{}')), '{}')
+  into over_ids, over_errors
+  from {schema}.jobs where id = any (lost.again) and cancel_requested;
+  if cardinality(over_ids) > 0 then
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (over_ids);
+    update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
-    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors, null) e;
+    from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;
   end if;
   if lost.n < most then
-    delete from {schema}.workers where id = any (workers);
+    delete from {schema}.workers w where w.id = any (rescue_jobs.workers);
   end if;
 end
 $$

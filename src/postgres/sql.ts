@@ -27,7 +27,8 @@ returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j
   expire: `select ended, lanes, due_ms, watched from {schema}.expire_jobs($1)`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
-  (select array_agg(j.id) from {schema}.jobs j where j.worker_id = $1 and j.state = 'active' and j.cancel_requested) as cancelled,
+  (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
+   where j.cancel_requested) as cancelled,
   (select array_agg(r.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost`,
   insert_jobs: `with added as (
@@ -89,7 +90,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
-  rescue: `select rescued, failed, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1)`,
+  rescue: `select rescued, failed, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2)`,
   settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
@@ -471,17 +472,23 @@ begin
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
 $$`,
-  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
   lost record;
+  over_ids uuid[];
+  over_errors jsonb[];
   back record;
   ends record;
 begin
   select array_agg(w.id) into workers
   from (select id from {schema}.workers where heartbeat_at < now() - lease order by id limit 20 for update skip locked) w;
+  if orphans then
+    select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
+    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);
+  end if;
   if workers is null then
     return;
   end if;
@@ -492,7 +499,7 @@ begin
     count(*) as n
   into lost
   from (select id, crashes, coalesce((options ->> 'maxCrashes')::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (workers) order by id limit most for update) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
       attempts = coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id,
@@ -505,20 +512,20 @@ begin
   into back from returned;
   rescued := back.jobs;
   lanes := back.lanes;
-  select lost.over || array_agg(id), lost.errors || array_agg(coalesce(error, '{}')) into lost.over, lost.errors
-  from {schema}.jobs where id = any (lost.again) and cancel_requested
-  having count(*) > 0;
-  if lost.over is not null then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (lost.over);
-    update {schema}.jobs set crashes = crashes + 1 where id = any (lost.over);
+  select coalesce(lost.over, '{}') || coalesce(array_agg(id), '{}'), coalesce(lost.errors, '{}') || coalesce(array_agg(coalesce(error, '{}')), '{}')
+  into over_ids, over_errors
+  from {schema}.jobs where id = any (lost.again) and cancel_requested;
+  if cardinality(over_ids) > 0 then
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (over_ids);
+    update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
-    from {schema}.settle(null, lost.over, null, array_fill('failed'::text, array[cardinality(lost.over)]), null, null, lost.errors, null) e;
+    from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;
   end if;
   if lost.n < most then
-    delete from {schema}.workers where id = any (workers);
+    delete from {schema}.workers w where w.id = any (rescue_jobs.workers);
   end if;
 end
 $$`,

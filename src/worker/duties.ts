@@ -30,12 +30,14 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
 
 const BATCH = 500
 const PRUNE_EVERY_MS = 60_000
+const ORPHANS_EVERY_MS = 60_000
 const PARTITIONS_EVERY_MS = 3_600_000
 
 export class Duties extends Service {
   readonly #options: DutiesOptions
   #dueAt = 0
   #rescueAt = 0
+  #orphansAt = 0
   #pruneAt = 0
   #partitionsAt = 0
 
@@ -66,7 +68,9 @@ export class Duties extends Service {
     const { runner, statements, pollMs } = this.#options
     if (performance.now() >= this.#dueAt) await this.#runDue()
     if (performance.now() >= this.#rescueAt) {
-      const more = await this.#rescue()
+      const orphans = performance.now() >= this.#orphansAt
+      const more = await this.#rescue(orphans)
+      if (orphans && !more) this.#orphansAt = performance.now() + ORPHANS_EVERY_MS
       this.#rescueAt = more ? 0 : performance.now() + this.#options.rescueEveryMs * (0.9 + 0.2 * Math.random())
     }
     if (performance.now() >= this.#pruneAt) {
@@ -110,11 +114,11 @@ export class Duties extends Service {
   }
 
   /** True when there may be more to take back. */
-  async #rescue(): Promise<boolean> {
+  async #rescue(orphans: boolean): Promise<boolean> {
     const { runner, statements } = this.#options
     const [row] = await runner.run<EndRow & { rescued: EndedJob[] | null; failed: EndedJob[] | null; workers: string[] | null }>({
       ...statements.rescue,
-      values: [BATCH],
+      values: [BATCH, orphans],
     })
     if (row?.workers == null) return false
     this.logger.warn("jobs of workers that vanished were taken back", {
