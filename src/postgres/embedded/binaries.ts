@@ -29,6 +29,7 @@ export async function findBinaries(packageName: string, home: string, account: A
   await copyOnce(native, copy)
   const copied = await attempt(copy, account)
   if (typeof copied === "object") return copied
+  await rm(copy, { recursive: true, force: true })
   const blocked = await blockedAt(home, account)
   const hint =
     blocked !== undefined
