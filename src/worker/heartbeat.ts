@@ -24,6 +24,8 @@ export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   readonly running: () => number
   /** These runs are not ours any more. */
   readonly lost: (runs: readonly Run[], why: string) => void
+  /** Nothing that was claimed is ours any more, or may be relied on. */
+  readonly lostAll: (why: string) => void
   readonly cancelled: (ids: readonly string[]) => void
   /** Alive again after it was fenced. */
   readonly revived: () => void
@@ -71,7 +73,7 @@ export class Heartbeat extends Service {
         every,
       )
       if (row === undefined) {
-        this.#options.lost([...this.#options.openRuns()], "the worker was taken for dead")
+        this.#options.lostAll("the worker was taken for dead")
         await this.#options.register()
       } else {
         const lost = new Set(row.lost)
@@ -93,7 +95,7 @@ export class Heartbeat extends Service {
         this.logger.error("no heartbeat has reached the database for a whole lease; the worker gives up its running jobs until one does", {
           error: error as Error,
         })
-        this.#options.lost([...this.#options.openRuns()], "no heartbeat could be recorded for the length of the lease")
+        this.#options.lostAll("no heartbeat could be recorded for the length of the lease")
       } else this.logger.warn("a heartbeat could not be recorded", { error: error as Error })
       const pause = Math.min(every / 4, 1_000)
       this.#expectedAt = performance.now() + pause

@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto"
 import { hostname } from "node:os"
 import type { ClientConfig } from "pg"
-import { JobCancelledError, LeaseLostError, WorkerShutdownError } from "../errors.js"
+import { WorkerShutdownError } from "../errors.js"
 import type { EventHub } from "../events.js"
 import type { JobEventName, JobFailure } from "../jobs/types.js"
 import type { Logger } from "../logger.js"
@@ -30,6 +30,7 @@ import type { Outcome } from "./outcome.js"
 import { containRejections, drainOnSignals } from "./process-guard.js"
 import { Progress } from "./progress.js"
 import { type ClaimedRow, Run, type RunHost } from "./run.js"
+import { Runs } from "./runs.js"
 import { type Settlement, Settler, type Verdict } from "./settler.js"
 import { Sweeper } from "./sweeper.js"
 import type { Worker } from "./types.js"
@@ -55,8 +56,6 @@ export interface WorkerContext {
 const MAX_UNSETTLED = 10_000
 /** After a shutdown's abort, handlers have this long before their jobs go back whatever they do. */
 const ABORT_GRACE_MS = 5_000
-/** A cancelled handler that goes on does not keep its job from ending. */
-const CANCEL_GRACE_MS = 1_000
 
 export class QueueWorker implements Worker {
   readonly id: string = randomUUID()
@@ -68,21 +67,20 @@ export class QueueWorker implements Worker {
   readonly #runner: Runner
   readonly #lanes: Lanes
   readonly #claimers = new Map<string, QueueClaimer>()
-  readonly #runs = new Map<string, Run>()
+  readonly #runs: Runs
+  readonly #host: RunHost
   readonly #settler: Settler
   readonly #heartbeat: Heartbeat
   readonly #duties: Duties
   readonly #sweeper: Sweeper
   readonly #progress: Progress
   readonly #listener: Listener
-  readonly #runHost: RunHost
   #undo: (() => void)[] = []
   #markStopped: () => void = () => undefined
-  #running = 0
   #paused = false
   #started = false
   #stopping: Promise<void> | undefined
-  #impatient: () => void = () => undefined
+  readonly #impatience = new AbortController()
   #claimPauseUntil = 0
   #known: { size: number; names: readonly string[] } = { size: -1, names: [] }
 
@@ -100,15 +98,25 @@ export class QueueWorker implements Worker {
     this.#runner = runner
     const { statements, notifier } = context
     this.#lanes = new Lanes(options.queues.keys())
+    this.#host = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
+    this.#runs = new Runs({
+      host: this.#host,
+      logger,
+      runner,
+      statements,
+      workerId: this.id,
+      started: (run) => this.#emit("job:started", run, { attempt: run.attempt }),
+      decided: (run, outcome) => this.#decided(run, outcome),
+    })
     const claimHost: ClaimHost = {
       runner,
       statements,
       logger,
       workerId: () => this.id,
       mayClaim: () => this.#mayClaim(),
-      freeSlots: () => options.concurrency - this.#running,
+      freeSlots: () => options.concurrency - this.#runs.size,
       knownTasks: () => this.#knownTasks(),
-      start: (row, queue, done) => this.#start(row, queue, done),
+      start: (row, queue, done) => this.#runs.start(row, queue, findTask(row.task) as TaskSpec, done),
       release: (rows, queue) => this.#release(rows, queue),
       wentIdle: () => this.#sweeper.soon(),
       failed: (error) => this.#claimFailed(error),
@@ -136,10 +144,14 @@ export class QueueWorker implements Worker {
       workerId: this.id,
       leaseMs: options.leaseMs,
       register: () => this.#register(),
-      openRuns: () => this.#runs.values(),
-      running: () => this.#running,
-      lost: (runs, why) => this.#lost(runs, why),
-      cancelled: (ids) => void this.#cancelled(ids),
+      openRuns: () => this.#runs,
+      running: () => this.#runs.size,
+      lost: (runs, why) => this.#runs.lost(runs, why),
+      lostAll: (why) => {
+        this.#runs.lost([...this.#runs], why)
+        for (const claimer of this.#claimers.values()) claimer.releaseAll()
+      },
+      cancelled: (ids) => void this.#runs.cancelled(ids),
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
@@ -177,7 +189,6 @@ export class QueueWorker implements Worker {
       onLive: () => this.#caughtUp(),
       onDown: () => undefined,
     })
-    this.#runHost = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
   }
 
   /** Registers, starts the parts, claims. Rejects, with everything undone, when the database refuses or `onStart` throws. */
@@ -208,8 +219,8 @@ export class QueueWorker implements Worker {
   }
 
   async stop(): Promise<void> {
+    this.#impatience.abort()
     this.#stopping ??= this.#shutDown(0, true)
-    this.#impatient()
     await this.#stopping
   }
 
@@ -250,25 +261,6 @@ export class QueueWorker implements Worker {
 
   // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #start(row: ClaimedRow, queue: string, done: (ranMs: number) => void): void {
-    const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#runHost)
-    this.#runs.set(row.id, run)
-    this.#running++
-    this.#emit("job:started", run, { attempt: run.attempt })
-    run.start(
-      (outcome) => this.#decided(run, outcome),
-      () => {
-        this.#running--
-        // The same job may run here again already, after a time-out.
-        if (this.#runs.get(row.id) === run) this.#runs.delete(row.id)
-        done(performance.now() - run.startedAt)
-        if (this.#running === 0) this.#idle?.()
-      },
-    )
-  }
-
-  #idle: (() => void) | undefined
-
   #decided(run: Run, outcome: Outcome): void {
     if (outcome.kind === "lost") return
     this.#progress.forget(run)
@@ -277,7 +269,7 @@ export class QueueWorker implements Worker {
 
   #release(rows: readonly ClaimedRow[], queue: string): void {
     for (const row of rows) {
-      const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#runHost)
+      const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#host)
       run.decided = true
       this.#settler.add({ run, outcome: { kind: "released" } })
     }
@@ -316,7 +308,7 @@ export class QueueWorker implements Worker {
         this.#duties.hint(hint.ms)
         return
       case "cancel":
-        void this.#cancelled(hint.ids)
+        void this.#runs.cancelled(hint.ids)
         return
       case "queue":
         if (this.#claimers.has(hint.queue)) this.#sweeper.now()
@@ -327,39 +319,6 @@ export class QueueWorker implements Worker {
   #caughtUp(): void {
     this.#sweeper.now()
     this.#duties.hint(0)
-  }
-
-  /** Somebody says that these are to be cancelled: ask the database, then tell the handlers. */
-  async #cancelled(ids: readonly string[]): Promise<void> {
-    const mine = ids.map((id) => this.#runs.get(id)).filter((run) => run !== undefined && !run.decided) as Run[]
-    if (mine.length === 0) return
-    try {
-      const rows = await this.#runner.run<{ id: string; reason: string; gone: boolean }>({
-        ...this.#context.statements.cancelled_runs,
-        values: [mine.map((run) => run.id), mine.map((run) => run.row.lease), this.id],
-      })
-      for (const { id, reason, gone } of rows) {
-        const run = this.#runs.get(id)
-        if (run === undefined || run.decided) continue
-        if (gone) {
-          this.#lost([run], "it was removed, or another worker has it")
-          continue
-        }
-        run.abort(new JobCancelledError(reason))
-        setTimeout(() => run.decideNow(), CANCEL_GRACE_MS).unref()
-      }
-    } catch (error) {
-      // The next heartbeat tells it again.
-      this.#logger.debug("a cancellation could not be read", { error: error as Error })
-    }
-  }
-
-  #lost(runs: readonly Run[], why: string): void {
-    for (const run of runs) {
-      run.abort(new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`))
-      run.decideNow()
-    }
-    if (runs.length > 0) this.#logger.warn("runs were given up", { jobs: runs.map((run) => run.id), why })
   }
 
   #claimFailed(error: unknown): void {
@@ -413,12 +372,13 @@ export class QueueWorker implements Worker {
     await this.#sweeper.stop()
     await Promise.all(claimers.map((claimer) => claimer.claiming))
     for (const claimer of claimers) claimer.releaseAll()
-    if (!(await this.#runsEnd(patienceMs))) {
-      this.#logger.warn("the worker stops; its running jobs are aborted and go back", { jobs: [...this.#runs.keys()] })
-      for (const run of this.#runs.values())
-        run.abort(new WorkerShutdownError(`The worker stops; job ${run.id} (task "${run.task}") goes back and uses no attempt`))
-      if (!(await this.#runsEnd(ABORT_GRACE_MS))) for (const run of this.#runs.values()) run.decideNow()
+    if (!(await this.#runs.over("decided", patienceMs, this.#impatience.signal))) {
+      this.#logger.warn("the worker stops; its running jobs are aborted and go back", { jobs: [...this.#runs].map((run) => run.id) })
+      this.#runs.abortAll((run) => new WorkerShutdownError(`The worker stops; job ${run.id} (task "${run.task}") goes back and uses no attempt`))
     }
+    // Handlers whose outcome is decided may clean up for a while.
+    await this.#runs.over("returned", ABORT_GRACE_MS)
+    this.#runs.decideAll()
     // A database that is away must not keep the process for ever: after a lease the jobs are rescued anyway.
     await Promise.race([this.#settler.drained(), new Promise((resolve) => setTimeout(resolve, this.#options.leaseMs).unref())])
     await Promise.all([this.#progress.stop(), this.#duties.stop(), this.#heartbeat.stop(), this.#settler.stop(), this.#listener.close()])
@@ -438,21 +398,5 @@ export class QueueWorker implements Worker {
     }
     await this.#pool.end().catch(() => undefined)
     this.#markStopped()
-  }
-
-  /** Waits until no handler runs; false when `patienceMs` went by, or `stop()` was called, before that. */
-  async #runsEnd(patienceMs: number): Promise<boolean> {
-    if (this.#running === 0) return true
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => finish(false), patienceMs)
-      const finish = (ended: boolean): void => {
-        clearTimeout(timer)
-        this.#idle = undefined
-        this.#impatient = () => undefined
-        resolve(ended)
-      }
-      this.#idle = () => finish(true)
-      if (patienceMs > ABORT_GRACE_MS) this.#impatient = () => finish(false)
-    })
   }
 }

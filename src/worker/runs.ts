@@ -1,0 +1,133 @@
+/**
+ * The runs of a worker: started here, aborted here, waited for here.
+ *
+ * A run is open from the call of its handler until the handler has returned; its outcome may be decided earlier (a time-out, a cancel, a lost
+ * lease), and then what the handler still does is not recorded. It keeps its slot until it has returned.
+ */
+import { JobCancelledError, LeaseLostError, type TuskError } from "../errors.js"
+import type { Logger } from "../logger.js"
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import type { TaskSpec } from "../task/spec.js"
+import type { Outcome } from "./outcome.js"
+import { type ClaimedRow, Run, type RunHost } from "./run.js"
+
+export interface RunsOptions {
+  readonly host: RunHost
+  readonly logger: Logger
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly workerId: string
+  readonly started: (run: Run) => void
+  readonly decided: (run: Run, outcome: Outcome) => void
+}
+
+/** A cancelled handler that goes on does not keep its job from ending, in milliseconds. */
+const CANCEL_GRACE_MS = 1_000
+
+export class Runs {
+  readonly #options: RunsOptions
+  readonly #open = new Set<Run>()
+  /** The latest run of a job: after a time-out the same job may run here again while its first handler still goes on. */
+  readonly #byJob = new Map<string, Run>()
+  #onChange: (() => void) | undefined
+
+  constructor(options: RunsOptions) {
+    this.#options = options
+  }
+
+  get size(): number {
+    return this.#open.size
+  }
+
+  [Symbol.iterator](): Iterator<Run> {
+    return this.#open.values()
+  }
+
+  /** Calls the handler; `done` gets the time that it took, in milliseconds. */
+  start(row: ClaimedRow, queue: string, spec: TaskSpec, done: (ranMs: number) => void): void {
+    const run = new Run(row, queue, spec, this.#options.host)
+    this.#open.add(run)
+    this.#byJob.set(row.id, run)
+    this.#options.started(run)
+    run.start(
+      (outcome) => {
+        this.#options.decided(run, outcome)
+        this.#onChange?.()
+      },
+      () => {
+        this.#open.delete(run)
+        if (this.#byJob.get(row.id) === run) this.#byJob.delete(row.id)
+        done(performance.now() - run.startedAt)
+        this.#onChange?.()
+      },
+    )
+  }
+
+  /** These are not ours any more: aborted, and nothing of them is recorded. */
+  lost(runs: readonly Run[], why: string): void {
+    if (runs.length === 0) return
+    for (const run of runs) {
+      run.abort(new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`))
+      run.decideNow()
+    }
+    this.#options.logger.warn("runs were given up", { jobs: runs.map((run) => run.id), why })
+  }
+
+  /** Somebody says that these jobs are to be cancelled, or are gone: ask the database, then tell the handlers. */
+  async cancelled(ids: readonly string[]): Promise<void> {
+    const mine = ids.map((id) => this.#byJob.get(id)).filter((run): run is Run => run !== undefined && !run.decided)
+    if (mine.length === 0) return
+    try {
+      const rows = await this.#options.runner.run<{ id: string; reason: string; gone: boolean }>({
+        ...this.#options.statements.cancelled_runs,
+        values: [mine.map((run) => run.id), mine.map((run) => run.row.lease), this.#options.workerId],
+      })
+      for (const { id, reason, gone } of rows) {
+        const run = mine.find((r) => r.id === id)
+        if (run === undefined || run.decided) continue
+        if (gone) {
+          this.lost([run], "it was removed, or another worker has it")
+          continue
+        }
+        run.abort(new JobCancelledError(reason))
+        setTimeout(() => run.decideNow(), CANCEL_GRACE_MS).unref()
+      }
+    } catch (error) {
+      // The next heartbeat tells it again.
+      this.#options.logger.debug("a cancellation could not be read", { error: error as Error })
+    }
+  }
+
+  /** Aborts every run whose outcome is open. */
+  abortAll(reason: (run: Run) => TuskError): void {
+    for (const run of this.#open) run.abort(reason(run))
+  }
+
+  decideAll(): void {
+    for (const run of this.#open) run.decideNow()
+  }
+
+  /**
+   * Waits until no handler runs (`returned`), or no outcome is open (`decided`); false when `limitMs` went by or `signal` aborted before that.
+   */
+  async over(until: "returned" | "decided", limitMs: number, signal?: AbortSignal): Promise<boolean> {
+    const isOver = (): boolean => (until === "returned" ? this.#open.size === 0 : [...this.#open].every((run) => run.decided))
+    if (isOver()) return true
+    if (limitMs <= 0 || signal?.aborted) return false
+    return new Promise((resolve) => {
+      const finish = (over: boolean): void => {
+        clearTimeout(timer)
+        signal?.removeEventListener("abort", onAbort)
+        this.#onChange = undefined
+        resolve(over)
+      }
+      const onAbort = (): void => finish(false)
+      const timer = setTimeout(() => finish(false), Math.min(limitMs, 2 ** 31 - 1))
+      signal?.addEventListener("abort", onAbort)
+      this.#onChange = () => {
+        if (isOver()) finish(true)
+      }
+    })
+  }
+}
