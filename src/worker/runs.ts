@@ -66,12 +66,13 @@ export class Runs {
 
   /** These are not ours any more: aborted, and nothing of them is recorded. */
   lost(runs: readonly Run[], why: string): void {
-    if (runs.length === 0) return
-    for (const run of runs) {
+    const open = runs.filter((run) => !run.decided)
+    if (open.length === 0) return
+    for (const run of open) {
       run.abort(new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`))
       run.decideNow()
     }
-    this.#options.logger.warn("runs were given up", { jobs: runs.map((run) => run.id), why })
+    this.#options.logger.warn("runs were given up", { jobs: open.map((run) => run.id), why })
   }
 
   /** Somebody says that these jobs are to be cancelled, or are gone: ask the database, then tell the handlers. */

@@ -6,7 +6,6 @@
  *   starting → running → draining (nothing claimed; what was not started goes back; what runs may end) → stopped
  */
 import { randomUUID } from "node:crypto"
-import { hostname } from "node:os"
 import type { ClientConfig } from "pg"
 import { WorkerShutdownError } from "../errors.js"
 import type { EventHub } from "../events.js"
@@ -14,13 +13,12 @@ import type { JobEventName, JobFailure } from "../jobs/types.js"
 import type { Logger } from "../logger.js"
 import { isTransient } from "../postgres/failure.js"
 import { Listener } from "../postgres/listener.js"
-import { render, type SchemaNames } from "../postgres/names.js"
+import type { SchemaNames } from "../postgres/names.js"
 import { createPool, Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { type Hint, type Notifier, parseHint, type WakeHub } from "../postgres/wake.js"
-import { allTasks, findTask } from "../task/registry.js"
+import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
-import { VERSION } from "../version.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
 import { Duties, type EndedJob } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
@@ -29,6 +27,7 @@ import type { CheckedWorkerOptions } from "./options.js"
 import type { Outcome } from "./outcome.js"
 import { containRejections, drainOnSignals } from "./process-guard.js"
 import { Progress } from "./progress.js"
+import { Registration } from "./registration.js"
 import { type ClaimedRow, Run, type RunHost } from "./run.js"
 import { Runs } from "./runs.js"
 import { type Settlement, Settler, type Verdict } from "./settler.js"
@@ -64,9 +63,9 @@ export class QueueWorker implements Worker {
   readonly #options: CheckedWorkerOptions
   readonly #logger: Logger
   readonly #pool: ReturnType<typeof createPool>
-  readonly #runner: Runner
   readonly #lanes: Lanes
   readonly #claimers = new Map<string, QueueClaimer>()
+  readonly #registration: Registration
   readonly #runs: Runs
   readonly #host: RunHost
   readonly #settler: Settler
@@ -82,7 +81,6 @@ export class QueueWorker implements Worker {
   #stopping: Promise<void> | undefined
   readonly #impatience = new AbortController()
   #claimPauseUntil = 0
-  #known: { size: number; names: readonly string[] } = { size: -1, names: [] }
 
   constructor(context: WorkerContext, options: CheckedWorkerOptions) {
     this.#context = context
@@ -95,9 +93,10 @@ export class QueueWorker implements Worker {
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
     this.#pool = createPool(context.config, 4, logger, "worker")
     const runner = new Runner(this.#pool, context.target)
-    this.#runner = runner
     const { statements, notifier } = context
     this.#lanes = new Lanes(options.queues.keys())
+    const queues = [...options.queues.keys()]
+    this.#registration = new Registration({ runner, statements, names: context.names, workerId: this.id, leaseMs: options.leaseMs, queues })
     this.#host = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
     this.#runs = new Runs({
       host: this.#host,
@@ -115,7 +114,7 @@ export class QueueWorker implements Worker {
       workerId: () => this.id,
       mayClaim: () => this.#mayClaim(),
       freeSlots: () => options.concurrency - this.#runs.size,
-      knownTasks: () => this.#knownTasks(),
+      knownTasks: () => this.#registration.knownTasks(),
       start: (row, queue, done) => this.#runs.start(row, queue, findTask(row.task) as TaskSpec, done),
       release: (rows, queue) => this.#release(rows, queue),
       wentIdle: () => this.#sweeper.soon(),
@@ -143,7 +142,7 @@ export class QueueWorker implements Worker {
       statements,
       workerId: this.id,
       leaseMs: options.leaseMs,
-      register: () => this.#register(),
+      register: () => this.#registration.register(),
       openRuns: () => this.#runs,
       running: () => this.#runs.size,
       lost: (runs, why) => this.#runs.lost(runs, why),
@@ -169,7 +168,7 @@ export class QueueWorker implements Worker {
       logger,
       runner,
       statements,
-      queues: [...options.queues.keys()],
+      queues,
       pollMs: options.pollMs,
       mayClaim: () => this.#mayClaim(),
       found: (lanes) => {
@@ -194,7 +193,7 @@ export class QueueWorker implements Worker {
   /** Registers, starts the parts, claims. Rejects, with everything undone, when the database refuses or `onStart` throws. */
   async start(): Promise<void> {
     try {
-      await this.#publishTasks()
+      await this.#registration.publishTasks()
       await this.#settler.start()
       await this.#heartbeat.start()
       await this.#options.onStart?.(this)
@@ -248,15 +247,6 @@ export class QueueWorker implements Worker {
       this.#settler.unsettled < MAX_UNSETTLED &&
       performance.now() >= this.#claimPauseUntil
     )
-  }
-
-  /** Tasks may be defined, and instances registered, while the worker runs. */
-  #knownTasks(): readonly string[] {
-    const tasks = allTasks().filter((spec) => spec.handler !== undefined)
-    if (tasks.length !== this.#known.size) {
-      this.#known = { size: tasks.length, names: tasks.map((spec) => spec.name) }
-    }
-    return this.#known.names
   }
 
   // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -340,33 +330,6 @@ export class QueueWorker implements Worker {
 
   // ── Start and end ────────────────────────────────────────────────────────────────────────────────────────────────────
 
-  async #register(): Promise<void> {
-    await this.#runner.run({
-      ...this.#context.statements.register_worker,
-      values: [this.id, this.#options.leaseMs, process.pid, hostname(), VERSION, [...this.#options.queues.keys()], this.#knownTasks()],
-    })
-  }
-
-  async #publishTasks(): Promise<void> {
-    const tasks = allTasks().filter((spec) => spec.local && spec.handler !== undefined)
-    if (tasks.length === 0) return
-    await this.#runner.run({
-      ...this.#context.statements.publish_tasks,
-      values: [
-        tasks.map((t) => t.name),
-        tasks.map((t) => t.queue),
-        tasks.map((t) => t.priority),
-        tasks.map((t) => t.retries),
-        tasks.map((t) => t.ttlMs ?? null),
-        tasks.map((t) =>
-          t.keep === undefined && t.maxCrashes === 5
-            ? null
-            : JSON.stringify({ keep: t.keep, ...(t.maxCrashes === 5 ? {} : { maxCrashes: t.maxCrashes }) }),
-        ),
-      ],
-    })
-  }
-
   async #shutDown(patienceMs: number, wasStarted: boolean): Promise<void> {
     const claimers = [...this.#claimers.values()]
     await this.#sweeper.stop()
@@ -384,7 +347,7 @@ export class QueueWorker implements Worker {
     await Promise.all([this.#progress.stop(), this.#duties.stop(), this.#heartbeat.stop(), this.#settler.stop(), this.#listener.close()])
     for (const undo of this.#undo.splice(0)) undo()
     try {
-      await this.#runner.run({ text: render("delete from {schema}.workers where id = $1", this.#context.names), values: [this.id] }, 5_000)
+      await this.#registration.deregister()
     } catch (error) {
       this.#logger.debug("the worker could not deregister; it is found dead after its lease", { error: error as Error })
     }

@@ -1,0 +1,72 @@
+/** What the database knows of a worker: its row, which its heartbeat keeps fresh, and the options of its tasks, for producers without the code. */
+import { hostname } from "node:os"
+import { render, type SchemaNames } from "../postgres/names.js"
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { DEFAULT_MAX_CRASHES } from "../task/options.js"
+import { allTasks } from "../task/registry.js"
+import type { TaskSpec } from "../task/spec.js"
+import { VERSION } from "../version.js"
+
+export interface RegistrationOptions {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly names: SchemaNames
+  readonly workerId: string
+  readonly leaseMs: number
+  readonly queues: readonly string[]
+}
+
+export class Registration {
+  readonly #options: RegistrationOptions
+  #known: { count: number; names: readonly string[] } = { count: -1, names: [] }
+
+  constructor(options: RegistrationOptions) {
+    this.#options = options
+  }
+
+  /** The tasks that this process can run now: more may be defined, and instances registered, while the worker runs. */
+  knownTasks(): readonly string[] {
+    const tasks = runnable()
+    if (tasks.length !== this.#known.count) this.#known = { count: tasks.length, names: tasks.map((spec) => spec.name) }
+    return this.#known.names
+  }
+
+  /** Makes the worker known, or known again after it was taken for dead. */
+  async register(): Promise<void> {
+    const { runner, statements, workerId, leaseMs, queues } = this.#options
+    await runner.run({ ...statements.register_worker, values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, this.knownTasks()] })
+  }
+
+  async publishTasks(): Promise<void> {
+    const tasks = runnable().filter((spec) => spec.local)
+    if (tasks.length === 0) return
+    const { runner, statements } = this.#options
+    await runner.run({
+      ...statements.publish_tasks,
+      values: [
+        tasks.map((t) => t.name),
+        tasks.map((t) => t.queue),
+        tasks.map((t) => t.priority),
+        tasks.map((t) => t.retries),
+        tasks.map((t) => t.ttlMs ?? null),
+        tasks.map(storedOptions),
+      ],
+    })
+  }
+
+  async deregister(): Promise<void> {
+    const { runner, names, workerId } = this.#options
+    await runner.run({ text: render("delete from {schema}.workers where id = $1", names), values: [workerId] }, 5_000)
+  }
+}
+
+function runnable(): TaskSpec[] {
+  return allTasks().filter((spec) => spec.handler !== undefined)
+}
+
+/** What a job must carry itself, as JSON; null: nothing. */
+function storedOptions({ keep, maxCrashes }: TaskSpec): string | null {
+  const crashes = maxCrashes === DEFAULT_MAX_CRASHES ? undefined : maxCrashes
+  return keep === undefined && crashes === undefined ? null : JSON.stringify({ keep, maxCrashes: crashes })
+}
