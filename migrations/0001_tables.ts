@@ -1,18 +1,19 @@
 import { type Kysely, sql } from "kysely"
+import { render, type SchemaNames } from "../src/postgres/names.js"
 
 /**
  * The tables. One DDL statement a call (engines that forward DDL text, such as Citus, refuse several in one string).
  * Columns stand widest first, so that rows carry no padding.
  */
-export function up(schema: string): (db: Kysely<any>) => Promise<void> {
+export function up(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
   return async (db) => {
-    const run = (text: string) => sql.raw(text.replaceAll("{schema}", schema)).execute(db)
-    for (const statement of STATEMENTS) await run(statement)
+    for (const statement of STATEMENTS) await sql.raw(render(statement, names)).execute(db)
   }
 }
 
 /** Reverses `up`; refuses (in the migrator) while jobs are stored. */
-export function down(schema: string): (db: Kysely<any>) => Promise<void> {
+export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
+  const schema = names.quoted
   return async (db) => {
     for (const table of ["subscribers", "schedules", "workers", "tasks", "queues", "keys", "job_dependencies", "finished_jobs", "jobs", "meta"]) {
       await sql.raw(`drop table if exists ${schema}.${table}`).execute(db)
@@ -113,10 +114,12 @@ const STATEMENTS = [
   `create index finished_jobs_long_keep_until on {schema}.finished_jobs_long (keep_until)`,
 
   // Open edges only: an edge goes when its parent allows the child, or with the child.
+  // paths: where in the child's args the parent's result goes, [["0"], ["2", "1"]].
   `create table {schema}.job_dependencies (
     parent_id  uuid not null,
     child_id   uuid not null,
     on_failure text not null check (on_failure in ('block', 'fail', 'cancel', 'run')),
+    paths      jsonb,
     primary key (parent_id, child_id)
   )`,
   `create index job_dependencies_child on {schema}.job_dependencies (child_id)`,

@@ -8,7 +8,7 @@ import * as functions from "./0002_functions.js"
 export function migrationsFor(names: SchemaNames): Record<string, Migration> {
   const rendered = Object.fromEntries(Object.entries(functionTexts).map(([name, text]) => [name, render(text, names)]))
   return {
-    "0001_tables": { up: tables.up(names.quoted), down: tables.down(names.quoted) },
+    "0001_tables": { up: tables.up(names), down: tables.down(names) },
     "0002_functions": { up: functions.up(rendered), down: functions.down(rendered) },
   }
 }

@@ -13,7 +13,7 @@ export interface TuskOptions extends DatabaseOptions {
   logger?: Logger
 }
 
-export const DEFAULT_MAX_PAYLOAD_BYTES = 1024 * 1024
+export const DEFAULT_MAX_PAYLOAD_BYTES: number = 1024 * 1024
 
 const KNOWN = [
   "connectionString",

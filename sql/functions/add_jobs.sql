@@ -2,7 +2,7 @@
 -- All or nothing, in the caller's transaction.
 --
 -- drafts: [{id, task, queue?, priority?, maxAttempts?, args, delayMs?, runAt?, ttlMs?, headers?, options?, customId?, scheduledFor?,
---           key?: {key, ttlMs, replace, extend}, parents?: [{id, onFailure}], local?}]
+--           key?: {key, ttlMs, replace, extend}, parents?: [{id, onFailure, paths?}], local?}]
 --   What a draft leaves out comes from the published task (local: false), then from the stock defaults.
 -- channel: where to send the wake-up, in this transaction; null sends none.
 -- Returns a row a draft, in order: id = the new job's, or the owner's of its key (created false).
@@ -29,6 +29,7 @@ declare
   live uuid[];
   over_ids uuid[];
   over_states text[];
+  over_results jsonb[];
   resolved record;
   lanes jsonb;
   stored jsonb;
@@ -88,7 +89,7 @@ begin
     select array_agg(marked.id) into live from marked;
     -- Locked, so that a retry of a parent waits for this edge.
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
-    select array_agg(f.id), array_agg(f.state::text) into over_ids, over_states from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select array_agg(f.id), array_agg(f.state::text), array_agg(f.result) into over_ids, over_states, over_results from {schema}.finished_jobs f where f.id = any (outer_parents);
     select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over_ids, '{}')) limit 1;
     if missing is not null then
       raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
@@ -129,14 +130,14 @@ begin
   into stored, lanes, due from added;
 
   -- 4. The edges; parents that have ended already decide at once.
-  insert into {schema}.job_dependencies (parent_id, child_id, on_failure)
-  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block')
+  insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block'), p -> 'paths'
   from jsonb_array_elements(drafts) e,
     jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
   where stored ? (e ->> 'id')
   on conflict do nothing;
   if over_ids is not null then
-    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states) r;
+    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states, over_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due := least(due, resolved.due_ms);
   end if;

@@ -7,6 +7,7 @@ create or replace function {schema}.partitions() returns text[]
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  home constant text := '{schema}';
   today date := (now() at time zone 'UTC')::date;
   day date;
   part text;
@@ -18,8 +19,8 @@ begin
   for day in select today + n from generate_series(0, 17) n loop
     part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
     if to_regclass('{schema}.' || part) is null then
-      execute format('create table {schema}.%I (like {schema}.finished_jobs including defaults including constraints)', part);
-      execute format('alter table {schema}.finished_jobs attach partition {schema}.%I for values from (%L) to (%L)', part, day, day + 1);
+      execute format('create table %1$s.%2$I (like %1$s.finished_jobs including defaults including constraints)', home, part);
+      execute format('alter table %1$s.finished_jobs attach partition %1$s.%2$I for values from (%3$L) to (%4$L)', home, part, day, day + 1);
     end if;
   end loop;
   for part in
@@ -28,7 +29,7 @@ begin
   loop
     begin
       set local lock_timeout = '250ms';
-      execute format('drop table {schema}.%I', part);
+      execute format('drop table %s.%I', home, part);
       dropped := dropped || part;
     exception when lock_not_available then
       null;

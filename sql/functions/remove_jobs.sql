@@ -21,7 +21,7 @@ begin
   end if;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
-  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)])) r;
+  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
   lanes := resolved.lanes;
   due_ms := resolved.due_ms;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');

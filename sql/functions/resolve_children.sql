@@ -2,18 +2,29 @@
 --   completed, or an edge "run"   the edge goes; with its last edge a child becomes waiting (delayed, if its own time is still to come)
 --   else "block"                  the edge stays, until the parent is retried and succeeds (a removed parent never can: then as "cancel")
 --   else "fail" / "cancel"        the child ends failed / cancelled, which is an end for its own children in turn
+-- results: what completed parents returned; it goes into the children's args where an edge has paths.
 -- Children are locked in the order of their ids, so two parents that end at once cannot deadlock over the children that they share; each then
 -- counts down the row that the other has committed.
-create or replace function {schema}.resolve_children(ended uuid[], states text[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.resolve_children(ended uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
   freed record;
   doomed record;
+  edge record;
   ends record;
 begin
   perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (ended)) order by id for update;
+
+  for edge in
+    select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
+    from {schema}.job_dependencies d join unnest(ended, states, results) e (id, state, result) on d.parent_id = e.id
+    cross join jsonb_array_elements(d.paths) p (path)
+    where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
+  loop
+    update {schema}.jobs j set args = jsonb_set(j.args, edge.path, edge.value) where j.id = edge.child_id;
+  end loop;
 
   with allowed as (
     delete from {schema}.job_dependencies d using unnest(ended, states) e (id, state)

@@ -28,6 +28,7 @@ declare
   any_blocked boolean;
   parents uuid[];
   parent_states text[];
+  parent_results jsonb[];
   repeats jsonb;
   back record;
   freed record;
@@ -60,9 +61,10 @@ begin
   )
   select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
+    array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
       filter (where final = 'completed' and options ? 'repeat')
-  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, repeats
+  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
 
   if any_keyed then
@@ -110,7 +112,7 @@ begin
   end if;
 
   if parents is not null then
-    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states) r;
+    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due_ms := least(due_ms, resolved.due_ms);
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');

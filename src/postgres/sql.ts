@@ -139,6 +139,7 @@ declare
   live uuid[];
   over_ids uuid[];
   over_states text[];
+  over_results jsonb[];
   resolved record;
   lanes jsonb;
   stored jsonb;
@@ -194,7 +195,7 @@ begin
     with marked as (update {schema}.jobs j set has_children = true where j.id = any (outer_parents) returning j.id)
     select array_agg(marked.id) into live from marked;
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
-    select array_agg(f.id), array_agg(f.state::text) into over_ids, over_states from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select array_agg(f.id), array_agg(f.state::text), array_agg(f.result) into over_ids, over_states, over_results from {schema}.finished_jobs f where f.id = any (outer_parents);
     select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over_ids, '{}')) limit 1;
     if missing is not null then
       raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
@@ -231,14 +232,14 @@ begin
     (select jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)) from (select queue, priority, min(seq) as seq from added where state = 'waiting' group by queue, priority) l),
     least(due, extract(epoch from min(run_at) filter (where state = 'delayed') - now())::double precision * 1000)
   into stored, lanes, due from added;
-  insert into {schema}.job_dependencies (parent_id, child_id, on_failure)
-  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block')
+  insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block'), p -> 'paths'
   from jsonb_array_elements(drafts) e,
     jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
   where stored ? (e ->> 'id')
   on conflict do nothing;
   if over_ids is not null then
-    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states) r;
+    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states, over_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due := least(due, resolved.due_ms);
   end if;
@@ -414,6 +415,7 @@ $$`,
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
 declare
+  home constant text := '{schema}';
   today date := (now() at time zone 'UTC')::date;
   day date;
   part text;
@@ -425,8 +427,8 @@ begin
   for day in select today + n from generate_series(0, 17) n loop
     part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
     if to_regclass('{schema}.' || part) is null then
-      execute format('create table {schema}.%I (like {schema}.finished_jobs including defaults including constraints)', part);
-      execute format('alter table {schema}.finished_jobs attach partition {schema}.%I for values from (%L) to (%L)', part, day, day + 1);
+      execute format('create table %1$s.%2$I (like %1$s.finished_jobs including defaults including constraints)', home, part);
+      execute format('alter table %1$s.finished_jobs attach partition %1$s.%2$I for values from (%3$L) to (%4$L)', home, part, day, day + 1);
     end if;
   end loop;
   for part in
@@ -435,7 +437,7 @@ begin
   loop
     begin
       set local lock_timeout = '250ms';
-      execute format('drop table {schema}.%I', part);
+      execute format('drop table %s.%I', home, part);
       dropped := dropped || part;
     exception when lock_not_available then
       null;
@@ -466,7 +468,7 @@ begin
   end if;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
-  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)])) r;
+  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
   lanes := resolved.lanes;
   due_ms := resolved.due_ms;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
@@ -529,16 +531,25 @@ begin
   end if;
 end
 $$`,
-  resolve_children: `create or replace function {schema}.resolve_children(ended uuid[], states text[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  resolve_children: `create or replace function {schema}.resolve_children(ended uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
   freed record;
   doomed record;
+  edge record;
   ends record;
 begin
   perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (ended)) order by id for update;
+  for edge in
+    select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
+    from {schema}.job_dependencies d join unnest(ended, states, results) e (id, state, result) on d.parent_id = e.id
+    cross join jsonb_array_elements(d.paths) p (path)
+    where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
+  loop
+    update {schema}.jobs j set args = jsonb_set(j.args, edge.path, edge.value) where j.id = edge.child_id;
+  end loop;
   with allowed as (
     delete from {schema}.job_dependencies d using unnest(ended, states) e (id, state)
     where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
@@ -619,6 +630,7 @@ declare
   any_blocked boolean;
   parents uuid[];
   parent_states text[];
+  parent_results jsonb[];
   repeats jsonb;
   back record;
   freed record;
@@ -651,9 +663,10 @@ begin
   )
   select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
+    array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
       filter (where final = 'completed' and options ? 'repeat')
-  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, repeats
+  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
@@ -696,7 +709,7 @@ begin
     due_ms := least(due_ms, freed.due_ms);
   end if;
   if parents is not null then
-    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states) r;
+    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due_ms := least(due_ms, resolved.due_ms);
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
