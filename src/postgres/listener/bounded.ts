@@ -1,5 +1,5 @@
 /** How long to wait, and for what else. */
-export interface Bounds<T> {
+interface Bounds<T> {
   /** Milliseconds. The timer does not keep the process alive. */
   ms: number
   /** Ends the wait with its reason. */

@@ -5,14 +5,14 @@ import { bounded } from "./bounded.js"
 import { createSubscriber, type Subscriber } from "./pg-listen.js"
 
 /** How pg_stat_activity shows these connections. */
-export const APPLICATION_NAME = "pgtusk listen"
+const APPLICATION_NAME = "pgtusk listen"
 
 /** Idle time after which the system asks whether the other side is still there. */
 const KEEP_ALIVE_MS = 10_000
 /** Patience for a normal goodbye; then the socket is destroyed. */
 const CLOSE_MS = 1_000
 
-export interface ListenConnectionOptions {
+interface ListenConnectionOptions {
   config: ClientConfig
   /** Not called any more once the connection has failed or was closed. Must not throw. */
   onNotification(channel: string, payload: string): void
@@ -32,7 +32,7 @@ export class ListenConnection {
   readonly #socket: Duplex
   readonly #parent: AbortSignal
   #open = false
-  #closing: Promise<void> | undefined
+  #ended: Promise<void> | undefined
 
   constructor(options: ListenConnectionOptions) {
     const { config, signal } = options
@@ -82,29 +82,36 @@ export class ListenConnection {
     await this.#bounded(() => this.#subscriber.notify(channel, payload), timeoutMs, "NOTIFY")
   }
 
-  /** Ends the connection at once. The first reason stays. */
+  /** Ends the connection at once, without a goodbye. */
   fail(reason: Error): void {
-    if (this.signal.aborted) return
-    this.#aborter.abort(reason)
-    this.#parent.removeEventListener("abort", this.#onParentAbort)
-    this.close().catch(() => undefined)
+    void this.#end(reason, false)
   }
 
   /** Ends the connection; says goodbye to a server that listens. Resolves when the socket is gone. */
   close(): Promise<void> {
-    this.#closing ??= this.#end()
-    return this.#closing
+    return this.#end(new Error("The connection was closed"), true)
   }
 
-  readonly #onParentAbort = (): void => this.fail(asError(this.#parent.reason))
+  readonly #onParentAbort = (): void => {
+    void this.#end(asError(this.#parent.reason), true)
+  }
 
-  async #end(): Promise<void> {
-    const polite = this.#open && !this.signal.aborted
+  /** The first end counts, and its reason stays. Never rejects. */
+  #end(reason: Error, politely: boolean): Promise<void> {
+    if (this.#ended === undefined) {
+      this.#parent.removeEventListener("abort", this.#onParentAbort)
+      // A connection that is not open yet has nobody to say goodbye to.
+      this.#ended = this.#release(politely && this.#open)
+      this.#aborter.abort(reason)
+    }
+    return this.#ended
+  }
+
+  async #release(politely: boolean): Promise<void> {
     const gone = new Promise<void>((resolve) => this.#socket.once("close", resolve))
-    this.#open = false
-    const ended = this.#subscriber.close()
-    if (polite) await bounded(ended, { ms: CLOSE_MS, late: () => undefined })
-    this.fail(new Error("The connection was closed"))
+    // Also keeps pg-listen from reconnecting.
+    const goodbye = this.#subscriber.close()
+    if (politely) await bounded(goodbye, { ms: CLOSE_MS, late: () => undefined })
     if (this.#socket.closed) return
     this.#socket.destroy()
     await bounded(gone, { ms: CLOSE_MS, late: () => undefined })

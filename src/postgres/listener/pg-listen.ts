@@ -11,7 +11,7 @@ export interface Subscriber {
   close(): Promise<void>
 }
 
-export interface SubscriberEvents {
+interface SubscriberEvents {
   onNotification(channel: string, payload: string): void
   /** The connection has ended; pg-listen tells no cause. */
   onEnd(error: Error): void
