@@ -16,6 +16,7 @@ import { retryDelayMs } from "../task/backoff.js"
 import { toMilliseconds } from "../task/duration.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { Backoff, Duration } from "../task/types.js"
+import type { SettleRow } from "./settler.js"
 import type { CurrentJob } from "./types.js"
 
 /** What settle understands. `lost` is for us alone: nothing is to be recorded. */
@@ -26,6 +27,8 @@ export type Outcome =
   | { readonly kind: "retry"; readonly delayMs: number; readonly error: JobFailure }
   | { readonly kind: "snoozed"; readonly delayMs: number }
   | { readonly kind: "released" }
+  /** Recorded in the job's own transaction already. */
+  | { readonly kind: "recorded"; readonly row: SettleRow }
   | { readonly kind: "lost" }
 
 /** Thrown by `snooze()`. Not an error of the handler's, so it carries no stack. */

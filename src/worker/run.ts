@@ -1,11 +1,12 @@
 /** One run of one claimed job: what its handler sees of it, and how it ends. */
-import { InvalidOptionError, JobTimeoutError, PayloadTooLargeError, TuskError, WorkerShutdownError } from "../errors.js"
+import { InvalidOptionError, JobCancelledError, JobTimeoutError, PayloadTooLargeError, TuskError, WorkerShutdownError } from "../errors.js"
 import { decode, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
 import { runTask } from "../task/run.js"
 import type { TaskSpec } from "../task/spec.js"
 import { jobStorage } from "./current-job.js"
-import { type Outcome, outcomeOfError } from "./outcome.js"
+import type { JobTransaction } from "./job-transaction.js"
+import { failureOf, type Outcome, outcomeOfError } from "./outcome.js"
 import type { CurrentJob, Transaction } from "./types.js"
 
 /** A job as the claim returns it. */
@@ -29,6 +30,9 @@ export interface ClaimedRow {
 /** What a run tells its worker. */
 export interface RunHost {
   progressed(run: Run, fraction: number, data: unknown): void
+  readonly workerId: string
+  /** Opens the transaction of a run whose task is transactional. */
+  begin(run: Run): Promise<JobTransaction>
   /** The largest result in bytes; null: any. */
   readonly maxPayloadBytes: number | null
 }
@@ -51,6 +55,9 @@ export class Run implements CurrentJob {
   #abortReason: TuskError | undefined
   #timer: NodeJS.Timeout | undefined
   #decide: ((outcome: Outcome) => void) | undefined
+  #transaction: JobTransaction | undefined
+  /** Its completion is on its way: too late for any other outcome. */
+  #completing = false
 
   constructor(row: ClaimedRow, queue: string, spec: TaskSpec, host: RunHost) {
     this.row = row
@@ -98,6 +105,7 @@ export class Run implements CurrentJob {
     return this.#abortReason
   }
   get tx(): Transaction {
+    if (this.#transaction !== undefined) return this.#transaction.tx
     throw new TuskError(
       "NO_TRANSACTION",
       `Job ${this.id} (task "${this.task}") has no transaction: currentJob().tx needs the task option transactional: true`,
@@ -122,6 +130,7 @@ export class Run implements CurrentJob {
 
   /** Decides the outcome by the signal's reason, although the handler has not returned. */
   decideNow(): void {
+    if (this.#completing) return
     this.#settleOnce(outcomeOfError(this.#abortReason, this.#abortReason, this.spec, this, this.row.options?.backoff))
   }
 
@@ -137,7 +146,7 @@ export class Run implements CurrentJob {
     let result: unknown
     let later: boolean
     try {
-      result = jobStorage.run(this, () => runTask(this.spec, this.args, this.reportProgress))
+      result = this.spec.transactional ? this.#transact() : this.#call()
       later = isThenable(result)
     } catch (error) {
       this.#threw(error)
@@ -162,19 +171,45 @@ export class Run implements CurrentJob {
     }
   }
 
+  #call(): unknown {
+    return jobStorage.run(this, () => runTask(this.spec, this.args, this.reportProgress))
+  }
+
+  /** The handler in a transaction with its completion. What it resolves with is of no use; the outcome is decided in here. */
+  async #transact(): Promise<void> {
+    const transaction = await this.#host.begin(this)
+    this.#transaction = transaction
+    if (this.decided) return transaction.abandon()
+    const value = await this.#call()
+    if (this.decided || this.#aborted()) return
+    const result = value === undefined ? null : this.#encodeResult(value)
+    this.#completing = true
+    try {
+      const verdict = await transaction.complete(this.#host.workerId, this.id, this.row.lease, result, this.unstoredProgress)
+      this.#completing = false
+      if (verdict.kind === "committed") this.#settleOnce({ kind: "recorded", row: verdict.row })
+      else if (verdict.kind === "unknown") this.#settleOnce({ kind: "released" })
+      else if (verdict.kind === "lost") this.#settleOnce({ kind: "lost" })
+      else this.#settleOnce({ kind: "cancelled", error: failureOf(this.#abortReason ?? new JobCancelledError("The job was cancelled")) })
+    } finally {
+      this.#completing = false
+    }
+  }
+
+  /** Cancelled, or no longer ours: the result is dropped. A run that makes it in spite of a shutdown counts. */
+  #aborted(): boolean {
+    if (this.#abortReason === undefined || this.#abortReason instanceof WorkerShutdownError) return false
+    this.decideNow()
+    return true
+  }
+
   #timeOut(timeoutMs: number): void {
     this.abort(new JobTimeoutError(`The run of task "${this.task}" took longer than its timeout of ${timeoutMs} ms`))
     this.decideNow()
   }
 
   #gave(value: unknown): void {
-    if (this.decided) return
-    const aborted = this.#abortReason
-    // Cancelled, or no longer ours: the result is dropped. A run that makes it in spite of a shutdown counts.
-    if (aborted !== undefined && !(aborted instanceof WorkerShutdownError)) {
-      this.decideNow()
-      return
-    }
+    if (this.decided || this.#aborted()) return
     let outcome: Outcome
     try {
       outcome = { kind: "completed", result: value === undefined ? null : this.#encodeResult(value) }
@@ -205,6 +240,7 @@ export class Run implements CurrentJob {
     if (this.decided) return
     this.decided = true
     clearTimeout(this.#timer)
+    this.#transaction?.abandon()
     this.#decide?.(outcome)
   }
 }

@@ -16,7 +16,7 @@ import type { Run } from "./run.js"
 
 export interface Settlement {
   readonly run: Run
-  outcome: Exclude<Outcome, { kind: "lost" }>
+  outcome: Exclude<Outcome, { kind: "lost" | "recorded" }>
 }
 
 /** What became of a settlement: recorded as asked, overruled by a cancel, or not ours any more. */
@@ -54,6 +54,11 @@ export class Settler extends Service {
   add(settlement: Settlement): void {
     this.#pending.push(settlement)
     if (this.#pending.length === 1) this.wake()
+  }
+
+  /** A completion that its own transaction has recorded: what follows from it is the same. */
+  recorded(run: Run, row: SettleRow): void {
+    this.#conclude([{ run, outcome: { kind: "completed", result: null } }], row)
   }
 
   /** Resolves when everything added so far, and since, is recorded. */
@@ -160,7 +165,8 @@ export class Settler extends Service {
   }
 }
 
-interface SettleRow {
+/** What the function settle returns. */
+export interface SettleRow {
   settled: string[] | null
   cancelled: string[] | null
   watched: string[] | null

@@ -20,6 +20,7 @@ import type { TaskSpec } from "../task/spec.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
 import { Duties, type EndedJob } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
+import { JobTransaction } from "./job-transaction.js"
 import { Lanes } from "./lanes.js"
 import type { CheckedWorkerOptions } from "./options.js"
 import type { Outcome } from "./outcome.js"
@@ -42,6 +43,8 @@ export interface WorkerContext {
 
 /** Outcomes unrecorded beyond which nothing more is claimed. */
 const MAX_UNSETTLED = 10_000
+/** Transactional handlers at once; more wait for a connection. */
+const MAX_TRANSACTIONS = 50
 /** After a shutdown's abort, handlers have this long before their jobs go back whatever they do. */
 const ABORT_GRACE_MS = 5_000
 
@@ -52,6 +55,7 @@ export class QueueWorker implements Worker {
   readonly #options: CheckedWorkerOptions
   readonly #logger: Logger
   readonly #pool: ReturnType<typeof createPool>
+  #transactions: ReturnType<typeof createPool> | undefined
   readonly #lanes: Lanes
   readonly #claimers = new Map<string, QueueClaimer>()
   readonly #registration: Registration
@@ -87,7 +91,12 @@ export class QueueWorker implements Worker {
     this.#lanes = new Lanes(options.queues.keys())
     const queues = [...options.queues.keys()]
     this.#registration = new Registration({ runner, statements, names: database.names, workerId: this.id, leaseMs: options.leaseMs, queues })
-    this.#host = { maxPayloadBytes: context.maxPayloadBytes, progressed: (run, fraction, data) => this.#progressed(run, fraction, data) }
+    this.#host = {
+      workerId: this.id,
+      maxPayloadBytes: context.maxPayloadBytes,
+      begin: (run) => JobTransaction.begin(this.#transactionPool(), statements, run.id),
+      progressed: (run, fraction, data) => this.#progressed(run, fraction, data),
+    }
     this.#runs = new Runs({
       host: this.#host,
       logger,
@@ -240,9 +249,21 @@ export class QueueWorker implements Worker {
   // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #decided(run: Run, outcome: Outcome): void {
-    if (outcome.kind === "lost") return
     this.#progress.forget(run)
-    this.#settler.add({ run, outcome })
+    if (outcome.kind === "lost") return
+    if (outcome.kind === "recorded") this.#settler.recorded(run, outcome.row)
+    else this.#settler.add({ run, outcome })
+  }
+
+  /** Connections for handlers in transactions: one for each that may run at once. */
+  #transactionPool(): ReturnType<typeof createPool> {
+    const slots = Math.min(
+      this.#options.concurrency,
+      [...this.#options.queues.values()].reduce((sum, n) => sum + n, 0),
+      MAX_TRANSACTIONS,
+    )
+    this.#transactions ??= createPool(this.#context.connected.config, slots, this.#logger, "transactions")
+    return this.#transactions
   }
 
   #release(rows: readonly ClaimedRow[], queue: string): void {
@@ -347,7 +368,7 @@ export class QueueWorker implements Worker {
         this.#logger.error("onStop threw", { error: error as Error })
       }
     }
-    await this.#pool.end().catch(() => undefined)
+    await Promise.allSettled([this.#pool.end(), this.#transactions?.end()])
     this.#markStopped()
   }
 }
