@@ -33,8 +33,9 @@ export class QueueLanes {
     return this.#lanes.length > 0
   }
 
-  /** There may be work in this lane from `seq` on. */
+  /** There may be work in this lane from `seq` on. Anyone may send a notification: what Postgres could not read is no hint. */
   hint(priority: number, seq: number): void {
+    if (!Number.isInteger(priority) || Math.abs(priority + 0.5) > 32_768 || !Number.isSafeInteger(seq)) return
     let at = 0
     while (at < this.#lanes.length && this.#lanes[at]!.priority < priority) at++
     const lane = this.#lanes[at]

@@ -7,7 +7,7 @@ import {
   PayloadError,
   PayloadTooLargeError,
   RetryAfterError,
-  type TuskError,
+  TuskError,
   ValidationError,
   WorkerShutdownError,
 } from "../errors.js"
@@ -41,24 +41,30 @@ export class SnoozeSignal {
 
 const MAX_STACK = 8_000
 
+const MAX_MESSAGE = 8_000
+
 /** An error, or whatever else was thrown, in the form that is stored. Never throws, whatever its getters do. */
 export function failureOf(thrown: unknown): JobFailure {
-  try {
-    if (typeof thrown === "object" && thrown !== null) {
-      const name = text(Reflect.get(thrown, "name")) ?? thrown.constructor?.name ?? "Error"
-      const message = text(Reflect.get(thrown, "message")) ?? `A value that is no Error was thrown: ${describe(thrown)}`
-      const stack = text(Reflect.get(thrown, "stack"))
-      const code: unknown = Reflect.get(thrown, "code")
-      return {
-        name: storable(name),
-        message: storable(message),
-        ...(stack === undefined ? {} : { stack: storable(withCauses(thrown, stack).slice(0, MAX_STACK)) }),
-        ...(typeof code === "string" || typeof code === "number" ? { code: storable(String(code)) } : {}),
-      }
-    }
+  if (typeof thrown !== "object" || thrown === null) {
     return { name: "Error", message: storable(`A value that is no Error was thrown: ${describe(thrown)}`) }
+  }
+  const stack = text(read(thrown, "stack"))
+  const code = read(thrown, "code")
+  return {
+    name: storable((text(read(thrown, "name")) ?? text(read(read(thrown, "constructor"), "name")) ?? "Error").slice(0, 500)),
+    message: storable((text(read(thrown, "message")) ?? `A value that is no Error was thrown: ${describe(thrown)}`).slice(0, MAX_MESSAGE)),
+    ...(stack === undefined ? {} : { stack: storable(withCauses(thrown, stack).slice(0, MAX_STACK)) }),
+    ...(typeof code === "string" || typeof code === "number" ? { code: storable(String(code).slice(0, 500)) } : {}),
+  }
+}
+
+/** A property, whatever the object does to those who look: a getter or a Proxy that throws has none. */
+function read(value: unknown, key: string): unknown {
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return undefined
+  try {
+    return Reflect.get(value, key)
   } catch {
-    return { name: "Error", message: "An error was thrown that cannot be read" }
+    return undefined
   }
 }
 
@@ -67,21 +73,21 @@ function text(value: unknown): string | undefined {
 }
 
 function describe(value: unknown): string {
-  if (typeof value === "string") return JSON.stringify(value).slice(0, 500)
   try {
-    return (typeof value === "object" ? JSON.stringify(value) : String(value)).slice(0, 500)
+    const described = typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value)
+    return described.slice(0, 500)
   } catch {
-    return Object.prototype.toString.call(value)
+    return typeof value === "object" ? "an object that cannot be read" : `a ${typeof value}`
   }
 }
 
 /** The stack with those of its causes, up to five deep. */
 function withCauses(error: object, stack: string): string {
   let all = stack
-  let cause: unknown = Reflect.get(error, "cause")
+  let cause = read(error, "cause")
   for (let depth = 0; depth < 5 && typeof cause === "object" && cause !== null; depth++) {
-    all += `\nCaused by: ${text(Reflect.get(cause, "stack")) ?? describe(cause)}`
-    cause = Reflect.get(cause, "cause")
+    all += `\nCaused by: ${text(read(cause, "stack")) ?? describe(cause)}`
+    cause = read(cause, "cause")
   }
   return all
 }
@@ -91,8 +97,12 @@ function storable(value: string): string {
   return value.replaceAll("\0", "\uFFFD").replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD")
 }
 
-/** What a thrown value means. `aborted` is the reason of the run's signal when it was aborted. */
-export function outcomeOfError(thrown: unknown, aborted: unknown, spec: TaskSpec, job: CurrentJob, ownBackoff: Backoff | undefined): Outcome {
+/**
+ * What a thrown value means. `aborted` is the reason of the run's signal when it was aborted. Never throws, whatever was thrown and whatever
+ * `onError` and `backoff` do.
+ */
+export function outcomeOfError(what: unknown, aborted: unknown, spec: TaskSpec, job: CurrentJob, ownBackoff: Backoff | undefined): Outcome {
+  const thrown = approachable(what)
   if (aborted instanceof LeaseLostError) return { kind: "lost" }
   if (aborted instanceof WorkerShutdownError) return { kind: "released" }
   if (aborted instanceof JobCancelledError) return { kind: "cancelled", error: failureOf(aborted) }
@@ -103,25 +113,42 @@ export function outcomeOfError(thrown: unknown, aborted: unknown, spec: TaskSpec
   const failed: Outcome = { kind: "failed", error: failure }
   if (isFinal(error)) return failed
 
-  let forced = false
-  let delayMs: number | undefined
-  if (spec.options.onError !== undefined) {
-    try {
-      const decision = spec.options.onError(error, job)
-      if (decision === "fail") return failed
-      if (decision === "retry") forced = true
-      else if (decision !== undefined) {
-        forced = true
-        delayMs = toMilliseconds(decision.retryIn, "retryIn")
-      }
-    } catch {
-      // An onError that throws decides nothing.
-    }
-  }
-  if (!forced && job.attempt >= job.maxAttempts) return failed
+  const decision = spec.options.onError === undefined ? undefined : decide(spec.options.onError, error, job)
+  if (decision === "fail" || (decision === undefined && job.attempt >= job.maxAttempts)) return failed
+  let delayMs = typeof decision === "object" ? decision.delayMs : undefined
   if (delayMs === undefined && error instanceof RetryAfterError) delayMs = afterMs(error.delay)
   delayMs ??= retryDelayMs(ownBackoff ?? spec.backoff, job.attempt, error, Math.random)
   return { kind: "retry", delayMs, error: failure }
+}
+
+/** A Proxy may throw at every question, `instanceof` too; what stands for one that does says so. */
+function approachable(thrown: unknown): unknown {
+  try {
+    // The questions that decide what it means.
+    for (const type of [SnoozeSignal, TuskError]) if (thrown instanceof type) break
+    return thrown
+  } catch {
+    return new Error("An error was thrown that cannot be read: it is a Proxy whose traps throw")
+  }
+}
+
+/** An onError that throws, or returns what is no decision (a promise, say), decides nothing. */
+function decide(
+  onError: NonNullable<TaskSpec["options"]["onError"]>,
+  error: unknown,
+  job: CurrentJob,
+): "fail" | "retry" | { delayMs: number } | undefined {
+  try {
+    const decision: unknown = onError(error, job)
+    if (decision === "fail" || decision === "retry") return decision
+    if (decision instanceof Promise) decision.catch(() => undefined)
+    else if (typeof decision === "object" && decision !== null) {
+      return { delayMs: toMilliseconds(Reflect.get(decision, "retryIn") as Duration, "retryIn") }
+    }
+  } catch {
+    // As if there were none.
+  }
+  return undefined
 }
 
 /** Trying again cannot help: the stored arguments or the result will be the same. */
@@ -137,14 +164,4 @@ function afterMs(delay: Duration | Date): number | undefined {
   } catch {
     return undefined
   }
-}
-
-/** For messages and for `instanceof`-free checks in logs. */
-export function isAbortOfOurs(reason: unknown): reason is TuskError {
-  return (
-    reason instanceof JobCancelledError ||
-    reason instanceof JobTimeoutError ||
-    reason instanceof LeaseLostError ||
-    reason instanceof WorkerShutdownError
-  )
 }
