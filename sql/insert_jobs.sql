@@ -1,7 +1,6 @@
 -- Stores jobs that need nothing but an insert, one or ten thousand, and returns the lanes that gained work and the time until the first delayed one.
 -- $1 ids, $2 queues, $3 tasks, $4 priorities, $5 max_attempts, $6 args; then, null where no job has one: $7 delays in ms, $8 instants, $9 ttls in ms,
--- $10 headers, $11 options. $12: true on a repeat after a lost answer; the ids are ours, so what is already there (live: the primary key, ended:
--- finished_jobs) is left alone.
+-- $10 headers, $11 options. After a lost answer add_jobs repeats it, which leaves alone what is already there.
 -- unnest with ordinality keeps the order of the calls; seq follows it.
 with added as (
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
@@ -11,9 +10,7 @@ with added as (
         from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::jsonb[], $7::double precision[], $8::timestamptz[],
           $9::double precision[], $10::jsonb[], $11::jsonb[]) with ordinality
           u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, ord)) i
-  where not $12::boolean or not exists (select from {schema}.finished_jobs f where f.id = i.id)
   order by i.ord
-  on conflict (id) do nothing
   returning queue, priority, seq, run_at
 )
 select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms

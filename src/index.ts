@@ -1,6 +1,7 @@
 /** The public names, nothing else. */
 
 export * from "./errors.js"
+export { flow } from "./jobs/flow.js"
 export type * from "./jobs/types.js"
 export type { Logger } from "./logger.js"
 export { type TasksOf, tasksOf } from "./task/methods.js"

@@ -1,8 +1,9 @@
 /** The client: one schema of one database. It wires the layers and owns their life. */
 import { InvalidOptionError, TuskError } from "./errors.js"
 import { EventHub } from "./events.js"
+import { flowRequests } from "./jobs/add-flow.js"
 import { Jobs } from "./jobs/jobs.js"
-import type { Events, Job, JobEvent, JobEventName, JobRef, Schedule, Subscription } from "./jobs/types.js"
+import type { Events, FlowJob, Job, JobEvent, JobEventName, JobRef, Schedule, Subscription } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
 import type { MigrationOutcome } from "./postgres/migrate.js"
@@ -10,8 +11,8 @@ import { callParts } from "./task/call.js"
 import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
 import { mergeOptions } from "./task/options.js"
-import { allTasks } from "./task/registry.js"
-import { taskRef } from "./task/task-ref.js"
+import { allTasks, findTask } from "./task/registry.js"
+import { remoteSpec, taskRef } from "./task/task-ref.js"
 import type { Call, EnqueueOptions } from "./task/types.js"
 import { checkTuskOptions, DEFAULT_MAX_PAYLOAD_BYTES, type TuskOptions } from "./tusk-options.js"
 import { checkWorkerOptions } from "./worker/options.js"
@@ -124,6 +125,16 @@ export class Tusk implements AsyncDisposable {
         return { ...parts, options: mergeOptions(options, parts.options, parts.task.name) }
       }),
     )
+  }
+
+  /**
+   * Stores a graph by names, all or nothing; returns the jobs' ids in the order given. `flow()` is the typed form.
+   * @throws FlowError for a name that stands twice, an unknown parent, or a cycle
+   */
+  async addFlow(jobs: readonly FlowJob[], options: Pick<EnqueueOptions, "tx"> = {}): Promise<string[]> {
+    const requests = flowRequests(jobs, (task) => findTask(task) ?? remoteSpec(task))
+    const stored = await this.#jobs.submit(requests.map((r) => ({ ...r, options: mergeOptions(r.options, options, r.task.name) })))
+    return stored.map((job) => job.id)
   }
 
   /** The job of that id; reads nothing yet. */

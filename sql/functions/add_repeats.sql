@@ -7,7 +7,7 @@ begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
   select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
     now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
-    (r.options -> 'repeat' ->> 'maxAttempts')::integer, 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+    coalesce((r.options -> 'repeat' ->> 'maxAttempts')::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
   from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
   select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
 end

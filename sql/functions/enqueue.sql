@@ -59,7 +59,7 @@ begin
       'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery'),
         'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'maxAttempts', coalesce((o ->> 'retries')::integer, 0) + 1) end)), '{}')))
     || jsonb_build_object('args', args);
-  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a;
+  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a where a.ord = 1;
   return added;
 end
 $$

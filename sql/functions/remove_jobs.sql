@@ -19,6 +19,7 @@ begin
   if cardinality(ids) = 0 then
     return;
   end if;
+  perform from {schema}.keys k where k.job_id = any (ids) order by k.queue, k.kind, k.key for update;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
   select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;

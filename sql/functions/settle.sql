@@ -68,6 +68,8 @@ begin
   from gone;
 
   if any_keyed then
+    -- In the order in which add_jobs takes them, so that the two cannot deadlock.
+    perform from {schema}.keys k where k.job_id = any (settled) order by k.queue, k.kind, k.key for update;
     -- A custom id outlives its job until the row is removed: by hand, or with its day.
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end

@@ -16,7 +16,6 @@ import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { LaneHint, Notifier } from "../postgres/wake.js"
 import type { Draft } from "../task/draft-types.js"
-import { uuidv7 } from "./uuid.js"
 
 /** A stored job, or the owner of its id or key. */
 export interface Added {
@@ -69,10 +68,10 @@ export class Enqueuer {
   }
 
   /** Stores the drafts of one call, all or none. */
-  add(drafts: readonly Draft[]): Promise<Added[]> {
+  add(drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
-      this.#queue.push({ drafts, ids: drafts.map(() => uuidv7()), resolve, reject })
+      this.#queue.push({ drafts, ids, resolve, reject })
       this.#working ??= this.#work().finally(() => {
         this.#working = undefined
       })
@@ -80,7 +79,7 @@ export class Enqueuer {
   }
 
   /** Stores the drafts in the caller's transaction. The wake-up is part of it, so it leaves with the commit. */
-  async addIn(executor: Executor, drafts: readonly Draft[], ids: readonly string[] = drafts.map(() => uuidv7())): Promise<Added[]> {
+  async addIn(executor: Executor, drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return []
     return translated(drafts, async () => {
       const wake = drafts.some((d) => d.wake)

@@ -11,6 +11,7 @@ import type { Draft } from "../task/draft-types.js"
 import { Enqueuer } from "./enqueuer.js"
 import { EnqueuedJob, JobAdmin, type JobContext, JobHandle } from "./job.js"
 import type { Job, JobEventName, JobRef } from "./types.js"
+import { uuidv7 } from "./uuid.js"
 import { Waiter } from "./waiter.js"
 
 /** How many jobs one call may store; more would hold locks and memory for too long. */
@@ -45,9 +46,11 @@ export class Jobs {
     const executor = tx === undefined ? undefined : executorFor(tx)
     const built = requests.map((request) => buildDraft(request, this.#maxPayloadBytes))
     // Awaited only where a schema is asynchronous: a thousand enqueues of one turn leave in one statement.
-    const drafts = built.some((draft) => draft instanceof Promise) ? await Promise.all(built) : (built as Draft[])
+    const plain = built.some((draft) => draft instanceof Promise) ? await Promise.all(built) : (built as Draft[])
+    const ids = plain.map(() => uuidv7())
+    const drafts = plain.map((draft, i) => withEdges(draft, requests[i]!, ids))
     const { enqueuer } = this.#partsOf(await this.#database.connect())
-    const added = executor === undefined ? await enqueuer.add(drafts) : await enqueuer.addIn(executor, drafts)
+    const added = executor === undefined ? await enqueuer.add(drafts, ids) : await enqueuer.addIn(executor, drafts, ids)
     return added.map(({ id, queue, created }, i) => {
       const { task } = drafts[i]!
       const name: JobEventName = created ? "job:added" : "job:deduplicated"
@@ -105,5 +108,16 @@ export class Jobs {
       await this.#listener.start()
     })
     return this.#listening
+  }
+}
+
+/** The draft with its parents of the same call, whose ids are known only now. */
+function withEdges(draft: Draft, { edges, flow }: EnqueueRequest, ids: readonly string[]): Draft {
+  if (edges === undefined && flow === undefined) return draft
+  const inner = (edges ?? []).map(({ index, onFailure, paths }) => ({ id: ids[index]!, onFailure, ...(paths.length === 0 ? {} : { paths }) }))
+  return {
+    ...draft,
+    parents: [...draft.parents, ...inner],
+    ...(flow === undefined ? {} : { stored: { ...draft.stored, flow } }),
   }
 }

@@ -132,6 +132,7 @@ declare
   draft record;
   owner uuid;
   owners jsonb := '{}';
+  alias jsonb;
   replaced_due double precision;
   due double precision;
   inner_parents uuid[];
@@ -186,6 +187,13 @@ begin
       end if;
     end if;
   end loop;
+  if owners <> '{}' then
+    select jsonb_object_agg(e ->> 'id', owners -> o::text) into alias from jsonb_array_elements(drafts) with ordinality j (e, o) where owners ? o::text;
+    select jsonb_agg(case when jsonb_typeof(e -> 'parents') = 'array' then jsonb_set(e, '{parents}', (
+        select coalesce(jsonb_agg(case when alias ? (x ->> 'id') then jsonb_set(x, '{id}', alias -> (x ->> 'id')) else x end), '[]')
+        from jsonb_array_elements(e -> 'parents') x)) else e end order by o)
+    into drafts from jsonb_array_elements(drafts) with ordinality j (e, o);
+  end if;
   select array_agg(distinct p) filter (where p = any (own)), array_agg(distinct p) filter (where p <> all (own)) into inner_parents, outer_parents
   from (select array_agg((e ->> 'id')::uuid) as own from jsonb_array_elements(drafts) e) ids,
     (select (x ->> 'id')::uuid as p from jsonb_array_elements(drafts) with ordinality j (e, o),

@@ -4,13 +4,22 @@
  */
 import type { Job, Schedule } from "../jobs/types.js"
 import type { TaskSpec } from "./spec.js"
-import type { EnqueueOptions, When } from "./types.js"
+import type { EnqueueOptions, OnParentFailure, When } from "./types.js"
 
 /** One job asked for, before validation and encoding. */
 export interface EnqueueRequest {
   readonly task: TaskSpec
   readonly args: readonly unknown[]
   readonly options: EnqueueOptions
+  /** Parents among the requests of the same call, by index. Arguments that a parent's result will fill stand as null until then. */
+  readonly edges?: readonly RequestEdge[]
+  readonly flow?: { readonly id: string; readonly name: string }
+}
+
+export interface RequestEdge {
+  readonly index: number
+  readonly onFailure: OnParentFailure
+  readonly paths: readonly (readonly string[])[]
 }
 
 export interface TaskClient {

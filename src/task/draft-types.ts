@@ -33,6 +33,8 @@ export interface StoredOptions {
   readonly keep?: StoredRetention
   readonly maxCrashes?: number
   readonly repeatEveryMs?: number
+  /** The flow that the job is part of. */
+  readonly flow?: { readonly id: string; readonly name: string }
 }
 
 export interface DraftKey {
@@ -45,4 +47,6 @@ export interface DraftKey {
 export interface DraftParent {
   readonly id: string
   readonly onFailure: OnParentFailure
+  /** Where the parent's result goes in this job's arguments: paths of keys, `[["0"], ["2", "1"]]`. */
+  readonly paths?: readonly (readonly string[])[]
 }

@@ -22,7 +22,8 @@ export function buildDraft(request: EnqueueRequest, maxPayloadBytes: number | nu
   // Encoded before anything is awaited: what is stored is what the caller passed, whatever becomes of the objects later.
   const json = encodeArgs(args, `The argument list of task "${spec.name}"`)
   checkSize(json, maxPayloadBytes, spec.name)
-  if (spec.input === undefined) return assemble(spec, checked, json, args)
+  // What a parent's result will fill is not there yet; the worker validates it before the run.
+  if (spec.input === undefined || request.edges?.some((edge) => edge.paths.length > 0)) return assemble(spec, checked, json, args)
   const output = validateArgs(spec.input, args, spec.name)
   return output instanceof Promise ? output.then((value) => assemble(spec, checked, json, [value])) : assemble(spec, checked, json, [output])
 }
