@@ -23,7 +23,7 @@ export interface ClientCalls {
   run(text: string, params: unknown[]): Promise<QueryOutcome<any>>
 }
 
-/** An executor over a library's calls. Its own "already finished" becomes one InvalidOptionError, the same for all; every other error passes as it is. */
+/** An executor over a library's calls. Its own "already finished" becomes one InvalidOptionError, alike for all; other errors pass as they are. */
 export function executorOver(client: ClientCalls): Executor {
   return {
     async query<T>(text: string, params: readonly unknown[]): Promise<QueryOutcome<T>> {

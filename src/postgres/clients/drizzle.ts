@@ -7,7 +7,7 @@ import { hasMethods, outcomeOfArray, outcomeOfResult, type Shape } from "./shape
 
 const ENTITY_KIND = Symbol.for("drizzle:entityKind")
 
-/** Drizzle on node-postgres, postgres.js or another Postgres driver: a transaction, or the database itself (then each statement takes effect at once). */
+/** Drizzle on node-postgres, postgres.js or another Postgres driver: a transaction, or the database (then each statement takes effect at once). */
 export const drizzleClient: ClientAdapter = {
   name: "Drizzle on Postgres (node-postgres, postgres.js)",
   recognise(tx): Executor | undefined {

@@ -1,10 +1,11 @@
 import { InvalidOptionError } from "../../errors.js"
-import type { Executor } from "../executor.js"
+import type { Executor, QueryOutcome } from "../executor.js"
 import { type ClientAdapter, executorOver } from "./adapter.js"
 import { isClosedClient } from "./pg.js"
 import { hasMethods, outcomeOfResult, type Shape } from "./shape.js"
 
-const POSTGRES = ["postgresql", "cockroachdb", "redshift"]
+/** Knex's other dialects. What derives from its Postgres client may call itself anything. */
+const OTHER_DIALECTS = ["mysql", "sqlite3", "mssql", "oracle"]
 
 /** Knex: a transaction, a savepoint in one, or the instance itself (then each statement takes effect at once). */
 export const knexClient: ClientAdapter = {
@@ -14,13 +15,13 @@ export const knexClient: ClientAdapter = {
     const client: unknown = tx["client"]
     if (!hasMethods(client, "acquireConnection", "releaseConnection")) return undefined
     const dialect: unknown = client["dialect"]
-    if (typeof dialect === "string" && !POSTGRES.includes(dialect)) {
+    if (typeof dialect === "string" && OTHER_DIALECTS.includes(dialect)) {
       throw new InvalidOptionError(`tx: Knex on ${dialect} was given; the jobs live in Postgres, so give a transaction of Knex on Postgres`)
     }
     return executorOver({
       name: called,
       saysEnded: (error) => isClosedClient(error) || (error instanceof Error && error.message.startsWith("Transaction query already complete")),
-      run: async (text, params) => runOnConnection(tx, client, text, params),
+      run: (text, params) => runOnConnection(tx, client, text, params),
     })
   },
 }
@@ -29,7 +30,7 @@ export const knexClient: ClientAdapter = {
  * On the connection itself rather than through `raw()`: that reads every `?` as a parameter, also inside of string literals and as a JSON operator,
  * has no way to write a backslash before one, hands results to the user's postProcessResponse, and puts all values into the error's message.
  */
-async function runOnConnection(knex: Shape, client: Shape, text: string, params: unknown[]): ReturnType<Parameters<typeof executorOver>[0]["run"]> {
+async function runOnConnection(knex: Shape, client: Shape, text: string, params: unknown[]): Promise<QueryOutcome<any>> {
   const connection = await client["acquireConnection"]()
   try {
     // A finished transaction still gives its connection; asked for a query, it throws Knex's own error.
