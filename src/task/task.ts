@@ -1,15 +1,11 @@
 import { methodDecorator } from "./decorator.js"
+import type { AnyKey, Arguments, Fits, In, Known, OptionsWithKey, Out, Plain, Result, Settled, Tail, WithReport } from "./infer.js"
 import { invalidOption } from "./invalid-option.js"
 import { checkTaskOptions, NO_OPTIONS } from "./options.js"
 import { createTask } from "./producer.js"
 import { type AnyFunction, registerTask } from "./registry.js"
 import type { TaskSpec } from "./spec.js"
 import type { ReportProgress, StandardSchema, Task, TaskOptions } from "./types.js"
-
-type Result<F extends AnyFunction> = Awaited<ReturnType<F>>
-type Tail<A extends readonly unknown[]> = A extends readonly [any, ...infer T] ? T : []
-type In<S> = S extends StandardSchema<infer I, any> ? I : never
-type Out<S> = S extends StandardSchema<any, infer O> ? O : never
 
 /**
  * Makes a function a task: call it to run it here and now, `enqueue` to have a worker run it. Defining one registers its name and touches no
@@ -37,11 +33,19 @@ export function task<S extends StandardSchema<any, any>, R>(
   options: TaskOptions<[Out<S>]> & { input: S; progress?: false },
   fn: (input: Out<S>) => R,
 ): Task<[input: In<S>], Awaited<R>>
-export function task<F extends (report: ReportProgress, ...args: any[]) => unknown>(
-  options: TaskOptions<Tail<Parameters<F>>> & { progress: true },
-  fn: F,
-): Task<Tail<Parameters<F>>, Result<F>>
-export function task<F extends AnyFunction>(options: TaskOptions<Parameters<F>> & { progress?: false }, fn: F): Task<Parameters<F>, Result<F>>
+export function task<F extends WithReport>(
+  options: TaskOptions<Known<Tail<Arguments<F>>>> & { progress: true },
+  fn: Settled<F>,
+): Task<Tail<Arguments<F>>, Result<F>>
+export function task<F extends WithReport, D extends AnyKey>(
+  options: OptionsWithKey<D> & { progress: true },
+  fn: Fits<F, D, Tail<Arguments<F>>>,
+): Task<Tail<Arguments<F>>, Result<F>>
+export function task<F extends Plain>(options: TaskOptions<Known<Arguments<F>>> & { progress?: false }, fn: Settled<F>): Task<Arguments<F>, Result<F>>
+export function task<F extends Plain, D extends AnyKey>(
+  options: OptionsWithKey<D> & { progress?: false },
+  fn: Fits<F, D, Arguments<F>>,
+): Task<Arguments<F>, Result<F>>
 /**
  * `@task({ … })` makes a static or instance method a task, with standard and with legacy (`experimentalDecorators`) decorators. The method itself
  * stays as it is; `tasksOf(Class)` has its task, and `tusk.register(instance)` says on which object the methods of instances run.

@@ -63,7 +63,7 @@ test("what plain JavaScript may get wrong is told", () => {
 })
 
 test("a task is a function with its name and frozen options", () => {
-  const options: TaskOptions = { name: "t", retries: 2 }
+  const options = { name: "t", retries: 2 } satisfies TaskOptions
   const t = task(options, () => {})
   options.retries = 5
   expect(t).toBeTypeOf("function")
