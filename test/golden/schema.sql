@@ -1,0 +1,280 @@
+create type tusk.job_state as enum ('waiting', 'delayed', 'blocked', 'active', 'completed', 'failed', 'expired', 'cancelled');
+
+create sequence tusk.job_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create sequence tusk.lease_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
+create table tusk.finished_jobs (
+  id uuid not null,
+  finished_at timestamp with time zone not null default now(),
+  created_at timestamp with time zone not null,
+  started_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  run_at timestamp with time zone,
+  scheduled_for timestamp with time zone,
+  keep_until timestamp with time zone,
+  worker_id uuid,
+  attempt integer not null,
+  max_attempts integer not null,
+  crashes integer not null,
+  drop_on date not null,
+  state tusk.job_state not null,
+  priority smallint not null,
+  queue text not null,
+  task text not null,
+  args jsonb not null,
+  headers jsonb,
+  options jsonb,
+  progress jsonb,
+  attempts jsonb,
+  result jsonb,
+  error jsonb,
+  custom_id text,
+  parents uuid[]
+) partition by RANGE (drop_on);
+CREATE INDEX finished_jobs_dead ON ONLY tusk.finished_jobs USING btree (queue, finished_at) WHERE (state = ANY (ARRAY['failed'::tusk.job_state, 'expired'::tusk.job_state]));
+CREATE INDEX finished_jobs_finished_at ON ONLY tusk.finished_jobs USING brin (finished_at);
+CREATE INDEX finished_jobs_id ON ONLY tusk.finished_jobs USING btree (id);
+
+create table tusk.finished_jobs_long partition of tusk.finished_jobs (
+  id uuid not null,
+  finished_at timestamp with time zone not null default now(),
+  created_at timestamp with time zone not null,
+  started_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  run_at timestamp with time zone,
+  scheduled_for timestamp with time zone,
+  keep_until timestamp with time zone,
+  worker_id uuid,
+  attempt integer not null,
+  max_attempts integer not null,
+  crashes integer not null,
+  drop_on date not null,
+  state tusk.job_state not null,
+  priority smallint not null,
+  queue text not null,
+  task text not null,
+  args jsonb not null,
+  headers jsonb,
+  options jsonb,
+  progress jsonb,
+  attempts jsonb,
+  result jsonb,
+  error jsonb,
+  custom_id text,
+  parents uuid[]
+) FOR VALUES FROM ('infinity') TO (MAXVALUE);
+CREATE INDEX finished_jobs_long_finished_at_idx ON tusk.finished_jobs_long USING brin (finished_at);
+CREATE INDEX finished_jobs_long_id_idx ON tusk.finished_jobs_long USING btree (id);
+CREATE INDEX finished_jobs_long_keep_until ON tusk.finished_jobs_long USING btree (keep_until);
+CREATE INDEX finished_jobs_long_queue_finished_at_idx ON tusk.finished_jobs_long USING btree (queue, finished_at) WHERE (state = ANY (ARRAY['failed'::tusk.job_state, 'expired'::tusk.job_state]));
+
+create table tusk.job_dependencies (
+  parent_id uuid not null,
+  child_id uuid not null,
+  on_failure text not null,
+  paths jsonb,
+  constraint job_dependencies_on_failure_check CHECK ((on_failure = ANY (ARRAY['block'::text, 'fail'::text, 'cancel'::text, 'run'::text]))),
+  constraint job_dependencies_pkey PRIMARY KEY (parent_id, child_id)
+);
+CREATE INDEX job_dependencies_child ON tusk.job_dependencies USING btree (child_id);
+
+create table tusk.jobs (
+  id uuid not null,
+  seq bigint not null default nextval('tusk.job_seq'::regclass),
+  lease bigint,
+  run_at timestamp with time zone,
+  expires_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  started_at timestamp with time zone,
+  scheduled_for timestamp with time zone,
+  worker_id uuid,
+  attempt integer not null default 0,
+  max_attempts integer not null default 1,
+  crashes integer not null default 0,
+  pending_parents integer not null default 0,
+  state tusk.job_state not null default 'waiting'::tusk.job_state,
+  priority smallint not null default 5,
+  has_children boolean not null default false,
+  keyed boolean not null default false,
+  watched boolean not null default false,
+  cancel_requested boolean not null default false,
+  queue text not null,
+  task text not null,
+  args jsonb not null,
+  headers jsonb,
+  options jsonb,
+  progress jsonb,
+  attempts jsonb,
+  error jsonb,
+  custom_id text,
+  parents uuid[],
+  constraint jobs_pkey PRIMARY KEY (id)
+) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_vacuum_insert_threshold=100000, autovacuum_analyze_scale_factor=0, autovacuum_analyze_threshold=10000);
+CREATE INDEX jobs_claim ON tusk.jobs USING btree (queue, priority, seq) WHERE (state = 'waiting'::tusk.job_state);
+CREATE INDEX jobs_due ON tusk.jobs USING btree (run_at) WHERE (state = 'delayed'::tusk.job_state);
+CREATE INDEX jobs_expiry ON tusk.jobs USING btree (expires_at) WHERE ((state <> 'active'::tusk.job_state) AND (expires_at IS NOT NULL));
+CREATE INDEX jobs_leased ON tusk.jobs USING btree (worker_id) WHERE (state = 'active'::tusk.job_state);
+
+create table tusk.keys (
+  job_id uuid not null,
+  until timestamp with time zone,
+  queue text not null,
+  kind text not null,
+  key text not null,
+  release text not null,
+  constraint keys_kind_check CHECK ((kind = ANY (ARRAY['id'::text, 'key'::text]))),
+  constraint keys_pkey PRIMARY KEY (queue, kind, key),
+  constraint keys_release_check CHECK ((release = ANY (ARRAY['removal'::text, 'finish'::text, 'time'::text])))
+);
+CREATE INDEX keys_job ON tusk.keys USING btree (job_id);
+CREATE INDEX keys_until ON tusk.keys USING btree (until) WHERE (until IS NOT NULL);
+
+create table tusk.meta (
+  version integer not null,
+  min_version integer not null
+);
+
+create table tusk.migration (
+  name character varying(255) not null,
+  timestamp character varying(255) not null,
+  constraint migration_pkey PRIMARY KEY (name)
+);
+
+create table tusk.migration_lock (
+  id character varying(255) not null,
+  is_locked integer not null default 0,
+  constraint migration_lock_pkey PRIMARY KEY (id)
+);
+
+create table tusk.queues (
+  name text not null,
+  paused boolean not null default false,
+  concurrency integer,
+  rate_limit jsonb,
+  keep jsonb,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  constraint queues_pkey PRIMARY KEY (name)
+);
+
+create table tusk.schedules (
+  id text not null,
+  next_run_at timestamp with time zone,
+  last_run_at timestamp with time zone,
+  created_at timestamp with time zone not null default now(),
+  updated_at timestamp with time zone not null default now(),
+  last_job_id uuid,
+  runs bigint not null default 0,
+  paused boolean not null default false,
+  task text not null,
+  queue text not null,
+  args jsonb not null,
+  draft jsonb not null,
+  spec jsonb not null,
+  constraint schedules_pkey PRIMARY KEY (id)
+);
+CREATE INDEX schedules_due ON tusk.schedules USING btree (next_run_at) WHERE ((NOT paused) AND (next_run_at IS NOT NULL));
+
+create table tusk.subscribers (
+  id uuid not null,
+  expires_at timestamp with time zone not null,
+  constraint subscribers_pkey PRIMARY KEY (id)
+);
+
+create table tusk.tasks (
+  name text not null,
+  queue text not null,
+  priority smallint not null,
+  retries integer not null,
+  ttl_ms double precision,
+  options jsonb,
+  published_at timestamp with time zone not null default now(),
+  constraint tasks_pkey PRIMARY KEY (name)
+);
+
+create table tusk.workers (
+  id uuid not null,
+  started_at timestamp with time zone not null default now(),
+  heartbeat_at timestamp with time zone not null default now(),
+  lease interval not null,
+  pid integer not null,
+  running integer not null default 0,
+  host text not null,
+  version text not null,
+  queues text[] not null,
+  tasks text[] not null,
+  constraint workers_pkey PRIMARY KEY (id)
+);
+
+CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL::text, repeated boolean DEFAULT false)
+ RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.add_repeats(repeats jsonb, OUT lanes jsonb, OUT due_ms double precision)
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.attempt(number integer, started_at timestamp with time zone, worker uuid, error jsonb)
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE;
+
+CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.drop_on(final tusk.job_state, own jsonb, of_queue jsonb)
+ RETURNS date
+ LANGUAGE sql
+ STABLE;
+
+CREATE OR REPLACE FUNCTION tusk.duration_ms(value jsonb, field text)
+ RETURNS double precision
+ LANGUAGE plpgsql
+ IMMUTABLE;
+
+CREATE OR REPLACE FUNCTION tusk.enqueue(task text, args jsonb DEFAULT '[]'::jsonb, options jsonb DEFAULT '{}'::jsonb)
+ RETURNS uuid
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.partitions()
+ RETURNS text[]
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp';
+
+CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, OUT rescued jsonb, OUT failed jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.resolve_children(ended uuid[], states text[], results jsonb[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT lanes jsonb)
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled uuid[], OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision)
+ RETURNS record
+ LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.uuid_v7()
+ RETURNS uuid
+ LANGUAGE sql
+ PARALLEL SAFE;
+
+CREATE OR REPLACE FUNCTION tusk.wake(channel text, lanes jsonb, due_ms double precision DEFAULT NULL::double precision)
+ RETURNS void
+ LANGUAGE plpgsql;
+
+-- meta: version 1, min_version 1
