@@ -7,6 +7,8 @@ import { startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
 import { Ear, sessions } from "./listener-ear.js"
 
+/** Compiling the fixture on a loaded machine takes its time. */
+const STARTUP_MS = 40_000
 const SCRIPT = new URL("./fixtures/listen.ts", import.meta.url)
 
 let db: TestDatabase
@@ -47,9 +49,9 @@ describe("the life of a Listener", () => {
               const starting = ear.listener.start()
               // The instant is what the property is about.
               await new Promise((resolve) => setTimeout(resolve, ms))
-              await within(ear.listener.close(), 3_000, "close()")
+              await within(ear.listener.close(), 8_000, "close()")
               expect(sockets.filter((socket) => !socket.closed)).toEqual([])
-              await within(starting, 100, "start() after close()")
+              await within(starting, 1_000, "start() after close()")
               return ear
             }),
           )
@@ -74,8 +76,8 @@ describe("the life of a Listener", () => {
       const ear = new Ear(proxy.url)
       const starting = ear.listener.start()
       await waitFor(() => proxy.accepted === 1)
-      await within(ear.listener.close(), 500, "close()")
-      await within(starting, 100, "start()")
+      await within(ear.listener.close(), 3_000, "close()")
+      await within(starting, 1_000, "start()")
       proxy.resume()
       await waitFor(() => proxy.connections === 0)
       expect([proxy.accepted, ear.lives, ear.downs]).toEqual([1, 0, []])
@@ -91,7 +93,7 @@ describe("the life of a Listener", () => {
       const ear = new Ear(proxy.url)
       await ear.listener.start()
       proxy.pause()
-      await within(ear.listener.close(), 2_500, "close()")
+      await within(ear.listener.close(), 5_000, "close()")
       expect(ear.downs).toEqual([])
       proxy.resume()
       await noSessions()
@@ -105,7 +107,7 @@ describe("the life of a Listener", () => {
     proxy.refuse()
     const ear = new Ear(proxy.url, { backoffMs: { min: 60_000, max: 60_000 } })
     await ear.listener.start()
-    await within(ear.listener.close(), 500, "close()")
+    await within(ear.listener.close(), 3_000, "close()")
     await proxy.close()
   })
 
@@ -146,17 +148,17 @@ describe("the life of a Listener", () => {
     await ear.listener.start()
     // Of one transaction, so that they come in one packet.
     await db.query("select pg_notify('second', n::text) from generate_series(1, 200) n")
-    await within(ear.listener.stopped, 3_000, "stopped")
+    await within(ear.listener.stopped, 8_000, "stopped")
     expect([ear.listener.live, ear.heard, ear.lives, ear.downs]).toEqual([false, [["second", "1"]], 1, []])
     await noSessions()
   })
 })
 
-describe("a process with a Listener", () => {
+describe("a process with a Listener", { timeout: 60_000 }, () => {
   test("ends by itself when it is live and has nothing else to do", async () => {
     const script = spawnScript(SCRIPT, ["leave"], { URL: db.url })
-    await script.line("live: true")
-    expect(await within(script.exit, 5_000, "the process to end")).toEqual({ code: 0, signal: null })
+    await script.line("live: true", STARTUP_MS)
+    expect(await within(script.exit, 8_000, "the process to end")).toEqual({ code: 0, signal: null })
     expect(script.stderr).toBe("")
     await noSessions()
   })
@@ -165,15 +167,15 @@ describe("a process with a Listener", () => {
     const proxy = await startProxy(db.url)
     proxy.refuse()
     const script = spawnScript(SCRIPT, ["leave"], { URL: proxy.url })
-    await script.line("live: false")
-    expect(await within(script.exit, 5_000, "the process to end")).toEqual({ code: 0, signal: null })
+    await script.line("live: false", STARTUP_MS)
+    expect(await within(script.exit, 8_000, "the process to end")).toEqual({ code: 0, signal: null })
     await proxy.close()
   })
 
   test("lives until close() is done", async () => {
     const script = spawnScript(SCRIPT, ["close"], { URL: db.url })
-    await script.line("closed")
-    expect(await within(script.exit, 5_000, "the process to end")).toEqual({ code: 0, signal: null })
+    await script.line("closed", STARTUP_MS)
+    expect(await within(script.exit, 8_000, "the process to end")).toEqual({ code: 0, signal: null })
     expect(script.stderr).toBe("")
   })
 })
