@@ -23,8 +23,8 @@ import { type Guard, startGuard } from "./embedded/guard.js"
 import { askToStop, gone, isAlive } from "./embedded/processes.js"
 import { freePort, isFree, ServerProcess } from "./embedded/server.js"
 
-/** Recovery after a crash is part of a start. */
-const START_LIMIT_MS = 60_000
+/** How long to wait for a server of another process, or to try again after losing to one. */
+const JOIN_LIMIT_MS = 60_000
 
 export interface EmbeddedOptions {
   /** Keeps the data here from run to run; made if it is missing. Default: a temporary directory, deleted on stop. */
@@ -82,7 +82,7 @@ function validate({ dataDir, port }: EmbeddedOptions): void {
 class Start {
   readonly #temporary: boolean
   readonly #options: EmbeddedOptions
-  readonly #deadline: number = performance.now() + START_LIMIT_MS
+  readonly #deadline: number = performance.now() + JOIN_LIMIT_MS
   #home: string
   #guard: Guard | undefined
   #binaries: Binaries | undefined
@@ -111,7 +111,7 @@ class Start {
         }
         await sleep(50)
       }
-      throw new ConnectionError(`embedded: no server was ready on ${this.#home} within ${START_LIMIT_MS / 1000} s. ${this.#lastFailure}`)
+      throw new ConnectionError(`embedded: no server was ready on ${this.#home} within ${JOIN_LIMIT_MS / 1000} s. ${this.#lastFailure}`)
     } catch (error) {
       if (this.#temporary) await rm(this.#home, { recursive: true, force: true })
       this.#guard?.release()
@@ -164,7 +164,7 @@ class Start {
     const guard = (this.#guard ??= startGuard(this.#temporary ? home : undefined, logger))
     await ensureCluster({ home, temporary: this.#temporary, binaries: this.#binaries, account, watch: guard.watch })
     this.#port ??= port ?? (await usablePort(cluster))
-    const server = await ServerProcess.start({ home, port: this.#port, settings, binaries: this.#binaries, account, guard, logger }, this.#deadline)
+    const server = await ServerProcess.start({ home, port: this.#port, settings, binaries: this.#binaries, account, guard, logger })
     if (server instanceof ServerProcess) {
       try {
         const password = await readPassword(cluster)

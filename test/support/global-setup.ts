@@ -21,6 +21,10 @@ export async function setup(project: TestProject): Promise<void> {
   server = await startServer()
   try {
     const template = `${databasePrefix(runId)}template`
+    await withAdmin(async (client) => {
+      const { rows } = await client.query("show server_version")
+      process.stdout.write(`Postgres ${rows[0].server_version} (${server?.kind})\n`)
+    })
     await withAdmin((client) => client.query(`create database "${template}" template template0`))
     await migrateUrl(withDatabase(server.url, template))
     project.provide("serverUrl", server.url)

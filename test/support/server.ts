@@ -50,5 +50,5 @@ async function startNpmServer(): Promise<TestServer> {
   const packageName = PACKAGES[major]
   if (packageName === undefined) throw new Error(`PGTUSK_TEST_MAJOR is ${JSON.stringify(major)}; write one of ${Object.keys(PACKAGES).join(", ")}`)
   const server = await startEmbedded({ logger: quietLogger, settings: settings(), packageName })
-  return { url: server.connectionString, kind: `embedded Postgres ${major}`, stop: server.stop }
+  return { url: server.connectionString, kind: packageName, stop: server.stop }
 }

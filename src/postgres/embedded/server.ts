@@ -9,6 +9,8 @@ import { clusterOf, runningPostmaster } from "./cluster.js"
 import type { Guard } from "./guard.js"
 import { ServerLog } from "./log.js"
 
+/** Recovery after a crash is part of a start. */
+const START_LIMIT_MS = 60_000
 /** A fast shutdown that takes longer becomes an immediate one; the next start then recovers from the write-ahead log. */
 const STOP_LIMIT_MS = 30_000
 
@@ -52,7 +54,7 @@ export class ServerProcess {
   }
 
   /** Resolves once the server is ready, or has ended without getting so far. */
-  static async start(options: StartOptions, deadline: number): Promise<ServerProcess | StartFailure> {
+  static async start(options: StartOptions): Promise<ServerProcess | StartFailure> {
     const cluster = clusterOf(options.home)
     const log = new ServerLog(options.home, options.logger)
     const settings = {
@@ -75,6 +77,7 @@ export class ServerProcess {
     )
     const server = new ServerProcess(child, log, options)
     if (child.pid !== undefined) options.guard.watch(child.pid)
+    const deadline = performance.now() + START_LIMIT_MS
     while (server.#running && performance.now() < deadline) {
       const found = await runningPostmaster(cluster)
       if (found !== undefined && found.pid === child.pid && found.ready) {
