@@ -3,7 +3,8 @@ import { InvalidOptionError, TuskError } from "./errors.js"
 import { EventHub } from "./events.js"
 import { flowRequests } from "./jobs/add-flow.js"
 import { Jobs } from "./jobs/jobs.js"
-import type { Events, FlowJob, Job, JobEvent, JobEventName, JobRef, Schedule, Subscription } from "./jobs/types.js"
+import { ScheduleStore } from "./jobs/schedules.js"
+import type { Events, FlowJob, Job, JobEvent, JobEventName, JobRef, Subscription } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
 import type { MigrationOutcome } from "./postgres/migrate.js"
@@ -32,6 +33,8 @@ import { QueueWorker } from "./worker/worker.js"
 export class Tusk implements AsyncDisposable {
   /** Events of the jobs that this client enqueues, and that its workers run. */
   readonly events: Events
+  /** Stored schedules: list, pause, preview, …; `task.schedule()` makes them. */
+  readonly schedules: ScheduleStore
   /** Internal. */
   readonly "~client": TaskClient
   readonly #options: TuskOptions
@@ -55,9 +58,15 @@ export class Tusk implements AsyncDisposable {
         throw new TuskError("NOT_AVAILABLE", "events.iterate() is not available in this version; use events.on()")
       },
     }
+    this.schedules = new ScheduleStore({
+      database: this.#database,
+      draft: (request) => this.#jobs.draft(request),
+      specOf: (task) => findTask(task) ?? remoteSpec(task),
+      submitModel: (model) => this.#jobs.submitModel(model),
+    })
     this["~client"] = {
       submit: (requests) => this.#jobs.submit(requests),
-      schedule: (): Promise<Schedule> => Promise.reject(new TuskError("NOT_AVAILABLE", "schedules are not available in this version")),
+      schedule: (id, when, request) => this.schedules.schedule(id, when, request),
     }
   }
 

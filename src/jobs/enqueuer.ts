@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises"
 import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { Executor } from "../postgres/executor.js"
-import { isConnectionLoss, isTransient } from "../postgres/failure.js"
+import { isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -35,13 +35,15 @@ interface Unit {
 /** Rows and bytes of one statement; beyond, more statements follow. */
 const MAX_ROWS = 5_000
 const MAX_BYTES = 8 * 1024 * 1024
-/** How long a statement whose answer was lost is repeated before the caller hears of it, in milliseconds. */
-const UNKNOWN_PATIENCE = 10_000
+/** A plain insert is several times cheaper than add_jobs, but a statement costs a round trip: shorter runs of one kind join the others. */
+const MIN_RUN = 100
+/** For how long after its first fault a statement is repeated before the caller hears of it. */
+const PATIENCE_MS = 10_000
 
 export class Enqueuer {
   readonly #runner: Runner
   readonly #statements: Statements
-  readonly #addJobs: string
+  readonly #addJobsText: string
   readonly #channel: string
   readonly #notifier: Notifier
   readonly #logger: Logger
@@ -60,7 +62,7 @@ export class Enqueuer {
   }) {
     this.#runner = options.runner
     this.#statements = options.statements
-    this.#addJobs = render("select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text)", options.names)
+    this.#addJobsText = render(ADD_JOBS, options.names)
     this.#channel = options.names.channel
     this.#notifier = options.notifier
     this.#logger = options.logger
@@ -83,9 +85,19 @@ export class Enqueuer {
     if (drafts.length === 0) return []
     return translated(drafts, async () => {
       const wake = drafts.some((d) => d.wake)
-      const { rows } = await executor.query<AddedRow>(this.#addJobs, [draftsText(drafts, ids), wake ? this.#channel : null])
-      return rows.map((row) => ({ id: row.id, queue: row.queue, created: row.created }))
+      const { rows } = await executor.query<AddedRow>(this.#addJobsText, [draftsText(drafts, ids), wake ? this.#channel : null, false])
+      return addedOf(rows)
     })
+  }
+
+  /** Stores one job from a draft that is JSON already. */
+  async addModel(model: Record<string, unknown>, id: string): Promise<Added> {
+    await this.#ready()
+    const [row] = await this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [JSON.stringify([{ ...model, id }]), null, false] })
+    const added = row!
+    if (added.state === "waiting") this.#notifier.wake([{ queue: added.queue, priority: added.priority, seq: Number(added.seq) }])
+    else this.#notifier.wake([], 0)
+    return { id: added.id, queue: added.queue, created: added.created }
   }
 
   /** Resolves when nothing is on its way. */
@@ -100,77 +112,72 @@ export class Enqueuer {
       for (const unit of this.#queue.splice(0)) unit.reject(error)
       return
     }
-    while (this.#queue.length > 0) {
-      const batch = this.#next()
-      const plain = isPlain(batch[0]!)
-      try {
-        await this.#store(batch, plain)
-      } catch (error) {
-        if (batch.length === 1) batch[0]!.reject(error)
-        else await this.#storeEach(batch, plain, error)
-      }
-    }
+    while (this.#queue.length > 0) await this.#storeAll(this.#next())
   }
 
-  /** The longest run of calls of one kind that fits a statement. */
+  /** The calls that leave with the next statement, in order. Runs of calls of one kind, unless they would fall apart into small ones. */
   #next(): Unit[] {
-    const plain = isPlain(this.#queue[0]!)
-    let rows = 0
-    let bytes = 0
-    let count = 0
-    for (const unit of this.#queue) {
-      rows += unit.drafts.length
-      for (const draft of unit.drafts) bytes += draft.args.length
-      if (count > 0 && (rows > MAX_ROWS || bytes > MAX_BYTES || isPlain(unit) !== plain)) break
-      count++
-    }
+    const ofOneKind = this.#fitting((unit) => isPlain(unit) === isPlain(this.#queue[0]!))
+    const count = ofOneKind < MIN_RUN ? this.#fitting(() => true) : ofOneKind
     return this.#queue.splice(0, count)
   }
 
-  /** The batch failed as a whole: find out whose fault it was. A connection that is gone is nobody's: all hear of it. */
-  async #storeEach(batch: Unit[], plain: boolean, error: unknown): Promise<void> {
-    if (error instanceof ConnectionError || isTransient(error)) {
-      for (const unit of batch) unit.reject(error)
-      return
+  /** How many calls from the first on fit one statement; at least one. */
+  #fitting(joins: (unit: Unit) => boolean): number {
+    let rows = 0
+    let bytes = 0
+    for (const [i, unit] of this.#queue.entries()) {
+      rows += unit.drafts.length
+      for (const draft of unit.drafts) bytes += draft.args.length
+      if (i > 0 && (rows > MAX_ROWS || bytes > MAX_BYTES || !joins(unit))) return i
     }
-    for (const unit of batch) {
-      try {
-        await this.#store([unit], plain)
-      } catch (own) {
-        unit.reject(own)
+    return this.#queue.length
+  }
+
+  /** Stores each call that can be stored. When the server refuses the statement, halves find out whose fault it is, in the order of the calls. */
+  async #storeAll(batch: readonly Unit[]): Promise<void> {
+    try {
+      await this.#store(batch)
+    } catch (error) {
+      // A connection that is gone, a right that is missing, a server that is full: nobody's fault, and all hear of it.
+      if (batch.length === 1 || error instanceof ConnectionError || isTransient(error)) {
+        for (const unit of batch) unit.reject(error)
+        return
       }
+      const half = batch.length >> 1
+      await this.#storeAll(batch.slice(0, half))
+      await this.#storeAll(batch.slice(half))
     }
   }
 
-  async #store(batch: readonly Unit[], plain: boolean): Promise<void> {
+  async #store(batch: readonly Unit[]): Promise<void> {
     const drafts = batch.flatMap((unit) => unit.drafts)
     const ids = batch.flatMap((unit) => unit.ids)
-    const deadline = performance.now() + UNKNOWN_PATIENCE
+    const plain = batch.every(isPlain)
+    // True once a statement was sent whose answer was lost.
+    let unknown = false
+    let deadline = Number.POSITIVE_INFINITY
     for (let tries = 0; ; tries++) {
       try {
-        if (plain) await this.#insert(batch, drafts, ids, tries > 0)
-        else await this.#addKeyed(batch, drafts, ids)
+        if (plain && !unknown) await this.#insert(batch, drafts, ids)
+        else await this.#addJobs(batch, drafts, ids, unknown)
         return
       } catch (error) {
+        const unreachable = error instanceof ConnectionError && !error.unknown
+        unknown ||= error instanceof ConnectionError && error.unknown
+        if (tries === 0) deadline = performance.now() + PATIENCE_MS
         const cause = error instanceof ConnectionError ? error.cause : error
-        // A connection that could not even be opened stored nothing; tell the caller at once.
-        const never = /ECONNREFUSED|ENOTFOUND|password|role|does not exist/.test(String((cause as Error)?.message)) && tries === 0
-        if (never || !isTransient(cause) || performance.now() > deadline) {
-          if (!never && isConnectionLoss(cause)) {
-            throw new ConnectionError(
-              `${(error as Error).message}. Whether the job was stored is unknown: the connection was lost before the answer came`,
-              { cause },
-            )
-          }
-          throw error
-        }
+        if (!isTransient(cause)) throw error
+        // Nothing was stored, so the caller may as well hear at once that the server is not there.
+        const hopeless = unreachable && !unknown && !isStarting(cause)
+        if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error) : error
         this.#logger.debug("enqueue is repeated", { error: cause })
         await delay(Math.min(50 * 2 ** tries, 1_000))
       }
     }
   }
 
-  async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[], repeated: boolean): Promise<void> {
+  async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
     const column = <T>(pick: (draft: Draft) => T | undefined): (T | null)[] | null => {
       let any = false
       const values = drafts.map((d) => {
@@ -195,30 +202,32 @@ export class Enqueuer {
         column((d) => d.ttlMs),
         column((d) => (d.headers === undefined ? undefined : JSON.stringify(d.headers))),
         column((d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
-        repeated,
       ],
     })
     // Committed. The callers go on; the other processes hear of it in a moment.
     for (const unit of batch) unit.resolve(unit.drafts.map((d, i) => ({ id: unit.ids[i]!, queue: d.queue ?? "default", created: true })))
     if (drafts.some((d) => d.wake)) {
       const lanes = rows.filter((r) => r.seq !== null).map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) }))
-      const due = Math.min(...rows.map((r) => r.due_ms ?? Number.POSITIVE_INFINITY))
+      const due = least(rows.map((r) => r.due_ms ?? Number.POSITIVE_INFINITY))
       this.#notifier.wake(lanes, Number.isFinite(due) ? due : null)
     }
   }
 
-  async #addKeyed(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
-    const added = await translated(drafts, async () => this.#runner.run<AddedRow>({ text: this.#addJobs, values: [draftsText(drafts, ids), null] }))
+  async #addJobs(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[], repeated: boolean): Promise<void> {
+    const rows = await translated(drafts, () =>
+      this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [draftsText(drafts, ids), null, repeated] }),
+    )
+    const added = addedOf(rows)
     let at = 0
     for (const unit of batch) {
-      unit.resolve(added.slice(at, at + unit.drafts.length).map((row) => ({ id: row.id, queue: row.queue, created: row.created })))
+      unit.resolve(added.slice(at, at + unit.drafts.length))
       at += unit.drafts.length
     }
     if (drafts.some((d) => d.wake)) {
-      const lanes = lowest(added.filter((r) => r.state === "waiting").map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) })))
+      const lanes = lowest(rows.filter((r) => r.state === "waiting").map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) })))
       // A duplicate may have made its owner due sooner.
       const delayed = drafts.some((d) => d.delayMs !== undefined || d.runAt !== undefined || d.key?.replace === true)
-      this.#notifier.wake(lanes, delayed ? Math.min(...drafts.map((d) => d.delayMs ?? 0)) : null)
+      this.#notifier.wake(lanes, delayed ? least(drafts.map((d) => d.delayMs ?? 0)) : null)
     }
   }
 }
@@ -229,13 +238,39 @@ interface LaneRow {
   seq: string | null
   due_ms: number | null
 }
+/** Rows with `ord` 0 are no jobs of the call but lanes to look at again. */
 interface AddedRow extends Record<string, unknown> {
+  ord: number
   id: string
   created: boolean
   queue: string
   state: string
   priority: number
   seq: string
+}
+
+const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text, $3::boolean)"
+
+function addedOf(rows: readonly AddedRow[]): Added[] {
+  return rows.filter((row) => row.ord > 0).map(({ id, queue, created }) => ({ id, queue, created }))
+}
+
+/** The server answers, but takes no sessions just now. */
+function isStarting(error: unknown): boolean {
+  return ["57P03", "53300"].includes(sqlStateOf(error) ?? "")
+}
+
+function unknownOutcome(error: unknown): ConnectionError {
+  const message = error instanceof Error ? error.message : String(error)
+  return new ConnectionError(`${message}. Whether the job was stored is unknown: a connection was lost before the answer came`, {
+    cause: error,
+    unknown: true,
+  })
+}
+
+/** Not by spreading: a call may hold more jobs than a function takes arguments. */
+function least(numbers: readonly number[]): number {
+  return numbers.reduce((least, n) => Math.min(least, n), Number.POSITIVE_INFINITY)
 }
 
 /** Needs nothing but an insert. */
@@ -250,25 +285,22 @@ function storedOptions(draft: Draft): object | undefined {
   if (repeatEveryMs === undefined) return rest
   return {
     ...rest,
-    repeat: { everyMs: repeatEveryMs, maxAttempts: draft.maxAttempts ?? 1, ...(draft.ttlMs === undefined ? {} : { ttlMs: draft.ttlMs }) },
+    // What is left out here add_jobs takes from the published task.
+    repeat: { everyMs: repeatEveryMs, maxAttempts: draft.maxAttempts, ttlMs: draft.ttlMs },
   }
 }
 
 /** The drafts as add_jobs reads them. The arguments are JSON text already and go in as they are. */
 function draftsText(drafts: readonly Draft[], ids: readonly string[]): string {
-  return `[${drafts
-    .map((d, i) => {
-      const { args, stored, wake: _wake, parents, ...rest } = d
-      const options = storedOptions(d)
-      const head = JSON.stringify({
-        ...rest,
-        id: ids[i],
-        ...(options === undefined ? {} : { options }),
-        ...(parents.length === 0 ? {} : { parents }),
-      })
-      return `${head.slice(0, -1)},"args":${args}}`
-    })
-    .join(",")}]`
+  return `[${drafts.map((draft, i) => draftText(draft, ids[i])).join(",")}]`
+}
+
+/** One draft as add_jobs reads it; without an id it is a model for jobs to come. */
+export function draftText(draft: Draft, id: string | undefined): string {
+  const { args, stored: _stored, wake: _wake, parents, ...rest } = draft
+  const options = storedOptions(draft)
+  const head = JSON.stringify({ ...rest, id, ...(options === undefined ? {} : { options }), ...(parents.length === 0 ? {} : { parents }) })
+  return `${head.slice(0, -1)},"args":${args}}`
 }
 
 /** The lowest seq of each lane. */

@@ -52,12 +52,27 @@ export class Jobs {
     const { enqueuer } = this.#partsOf(await this.#database.connect())
     const added = executor === undefined ? await enqueuer.add(drafts, ids) : await enqueuer.addIn(executor, drafts, ids)
     return added.map(({ id, queue, created }, i) => {
-      const { task } = drafts[i]!
-      const name: JobEventName = created ? "job:added" : "job:deduplicated"
-      // In a transaction the job may yet be rolled back; the event tells of the call.
-      if (this.#events.wants(name)) this.#events.emit({ name, id, task, queue, at: new Date() })
-      return new EnqueuedJob(id, task, queue, created, this.#open)
+      return this.#stored(id, drafts[i]!.task, queue, created)
     })
+  }
+
+  #stored(id: string, task: string, queue: string, created: boolean): Job<any> {
+    const name: JobEventName = created ? "job:added" : "job:deduplicated"
+    // In a transaction the job may yet be rolled back; the event tells of the call.
+    if (this.#events.wants(name)) this.#events.emit({ name, id, task, queue, at: new Date() })
+    return new EnqueuedJob(id, task, queue, created, this.#open)
+  }
+
+  /** The draft of a request, validated and encoded. */
+  async draft(request: EnqueueRequest): Promise<Draft> {
+    return buildDraft(request, this.#maxPayloadBytes)
+  }
+
+  /** Stores a job from a model, as schedules keep it. */
+  async submitModel(model: Record<string, unknown>): Promise<Job> {
+    const { enqueuer } = this.#partsOf(await this.#database.connect())
+    const { id, queue, created } = await enqueuer.addModel(model, uuidv7())
+    return this.#stored(id, String(model["task"]), queue, created)
   }
 
   /** The handle of a job; reads nothing yet. */

@@ -39,18 +39,14 @@ returning
         from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::jsonb[], $7::double precision[], $8::timestamptz[],
           $9::double precision[], $10::jsonb[], $11::jsonb[]) with ordinality
           u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, ord)) i
-  where not $12::boolean or not exists (select from {schema}.finished_jobs f where f.id = i.id)
   order by i.ord
-  on conflict (id) do nothing
   returning queue, priority, seq, run_at
 )
 select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms
 from added group by queue, priority`,
-  next_due: `select extract(epoch from least(
-  (select min(run_at) from {schema}.jobs where state = 'delayed'),
-  (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null),
-  (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null)
-) - now())::double precision * 1000 as due_ms`,
+  next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
+  extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
+  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule`,
   partitions: `select {schema}.partitions() as dropped`,
   progress: `update {schema}.jobs j set progress = p.progress
 from unnest($2::uuid[], $3::bigint[], $4::jsonb[]) p (id, lease, progress)
@@ -123,140 +119,198 @@ select id from {schema}.jobs where id = any ($1::uuid[]) and watched`,
 
 /** Functions that the migrations create. */
 export const functionTexts = {
-  add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null)
+  add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
+  own uuid[];        -- of each draft: its id,
+  queues text[];     --   its queue,
+  owners uuid[];     --   and the job that it comes to: itself, or the owner of its key
+  known uuid[] := '{}';
+  any_key boolean;
+  any_parent boolean;
   draft record;
   owner uuid;
-  owners jsonb := '{}';
-  alias jsonb;
-  replaced_due double precision;
-  due double precision;
-  inner_parents uuid[];
+  again integer[];
+  edge_children uuid[];
+  edge_parents uuid[];
+  edge_policies text[];
+  edge_paths jsonb[];
   outer_parents uuid[];
   live uuid[];
   over_ids uuid[];
   over_states text[];
   over_results jsonb[];
-  resolved record;
-  lanes jsonb;
-  stored jsonb;
   missing uuid;
+  fresh uuid[];
+  due double precision;
+  lanes jsonb;
+  touched jsonb;
+  resolved record;
 begin
-  for draft in
-    select d.ord, d.id, d.key, d.kind, d.ttl_ms, d.replace, d.extend, d.queue, d.draft
-    from (
-      select o::integer as ord, (e ->> 'id')::uuid as id, k.kind, k.key, k.ttl_ms, k.replace, k.extend, e as draft,
-        coalesce(e ->> 'queue', case when (e ->> 'local') = 'false' then (select t.queue from {schema}.tasks t where t.name = e ->> 'task') end, 'default') as queue
-      from jsonb_array_elements(drafts) with ordinality j (e, o)
-      cross join lateral (
-        select 'key' as kind, e -> 'key' ->> 'key' as key, (e -> 'key' ->> 'ttlMs')::double precision as ttl_ms,
-          coalesce((e -> 'key' ->> 'replace')::boolean, false) as replace, coalesce((e -> 'key' ->> 'extend')::boolean, false) as extend
-        where e -> 'key' is not null and jsonb_typeof(e -> 'key') = 'object'
-        union all
-        select 'id', e ->> 'customId', null, false, false where e ->> 'customId' is not null
-      ) k
-    ) d
-    order by d.queue, d.kind, d.key, d.ord
-  loop
-    continue when owners ? draft.ord::text;
-    insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
-    values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
-      case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
-    on conflict (queue, kind, key) do update set
-      job_id = case when k.until <= clock_timestamp() then excluded.job_id else k.job_id end,
-      release = case when k.until <= clock_timestamp() then excluded.release else k.release end,
-      until = case when k.until <= clock_timestamp() or (draft.extend and k.release = 'time') then excluded.until else k.until end
-    returning k.job_id into owner;
-    if owner <> draft.id then
-      owners := owners || jsonb_build_object(draft.ord::text, owner);
-      delete from {schema}.keys k where k.job_id = draft.id;
-      if draft.replace then
-        update {schema}.jobs j set
-          args = draft.draft -> 'args', headers = nullif(draft.draft -> 'headers', 'null'), options = nullif(draft.draft -> 'options', 'null'),
-          priority = coalesce((draft.draft ->> 'priority')::smallint, j.priority), max_attempts = coalesce((draft.draft ->> 'maxAttempts')::integer, j.max_attempts),
-          run_at = greatest(coalesce((draft.draft ->> 'runAt')::timestamptz, now() + coalesce((draft.draft ->> 'delayMs')::double precision, 0) * interval '1 millisecond'), now()),
-          expires_at = now() + (draft.draft ->> 'ttlMs')::double precision * interval '1 millisecond',
-          attempt = 0, attempts = null, error = null, crashes = 0
-        where j.id = owner and j.state = 'delayed'
-        returning extract(epoch from j.run_at - now())::double precision * 1000 into replaced_due;
-        due := least(due, replaced_due);
-      end if;
-    end if;
-  end loop;
-  if owners <> '{}' then
-    select jsonb_object_agg(e ->> 'id', owners -> o::text) into alias from jsonb_array_elements(drafts) with ordinality j (e, o) where owners ? o::text;
-    select jsonb_agg(case when jsonb_typeof(e -> 'parents') = 'array' then jsonb_set(e, '{parents}', (
-        select coalesce(jsonb_agg(case when alias ? (x ->> 'id') then jsonb_set(x, '{id}', alias -> (x ->> 'id')) else x end), '[]')
-        from jsonb_array_elements(e -> 'parents') x)) else e end order by o)
-    into drafts from jsonb_array_elements(drafts) with ordinality j (e, o);
+  select array_agg((e ->> 'id')::uuid order by o), array_agg(coalesce(e ->> 'queue', t.queue, 'default') order by o),
+    bool_or(e ->> 'customId' is not null or e #>> '{key,key}' is not null), bool_or(jsonb_typeof(e -> 'parents') = 'array')
+  into own, queues, any_key, any_parent
+  from jsonb_array_elements(drafts) with ordinality j (e, o) left join {schema}.tasks t on e ->> 'local' = 'false' and t.name = e ->> 'task';
+  if own is null then
+    return;
   end if;
-  select array_agg(distinct p) filter (where p = any (own)), array_agg(distinct p) filter (where p <> all (own)) into inner_parents, outer_parents
-  from (select array_agg((e ->> 'id')::uuid) as own from jsonb_array_elements(drafts) e) ids,
-    (select (x ->> 'id')::uuid as p from jsonb_array_elements(drafts) with ordinality j (e, o),
-       jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) x where not owners ? o::text) parents;
+  owners := own;
+  if repeated then
+    select coalesce(array_agg(x.id), '{}') into known
+    from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
+  end if;
+  if any_key or any_parent then
+    perform from {schema}.jobs j where j.id = any (array(
+      select (p ->> 'id')::uuid
+      from jsonb_array_elements(drafts) e, jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
+      union
+      select k.job_id
+      from rows from (jsonb_array_elements(drafts), unnest(queues)) d (draft, queue)
+      join {schema}.keys k on k.queue = d.queue and k.kind = 'key' and k.key = d.draft #>> '{key,key}'
+      where (d.draft #>> '{key,replace}')::boolean))
+    order by j.id for no key update;
+  end if;
+  while any_key loop
+    for draft in
+      select d.ord, d.id, d.queue, k.kind, k.key, k.ttl_ms, k.extend
+      from rows from (jsonb_array_elements(drafts), unnest(own), unnest(queues)) with ordinality d (draft, id, queue, ord)
+      cross join lateral (
+        select 'key' as kind, d.draft #>> '{key,key}' as key, (d.draft #>> '{key,ttlMs}')::double precision as ttl_ms,
+          coalesce((d.draft #>> '{key,extend}')::boolean, false) as extend
+        union all
+        select 'id', d.draft ->> 'customId', null, false
+      ) k
+      where k.key is not null and d.id <> all (known) and (again is null or d.ord = any (again))
+      order by d.queue, k.kind, k.key, d.ord
+    loop
+      continue when owners[draft.ord] <> draft.id;
+      insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+      values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
+        case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
+      on conflict (queue, kind, key) do update set (job_id, release, until) = (
+        select case when o.over then excluded.job_id else k.job_id end, case when o.over then excluded.release else k.release end,
+          case when o.over or (draft.extend and k.release = 'time') then excluded.until else k.until end
+        from (select coalesce(k.until <= clock_timestamp(), false) as over) o)
+      returning k.job_id into owner;
+      if owner <> draft.id then
+        owners[draft.ord] := owner;
+        delete from {schema}.keys k where k.job_id = draft.id;
+      end if;
+    end loop;
+    select array_agg(a.ord::integer) into again
+    from unnest(own, owners) with ordinality a (id, owner, ord) join unnest(own, owners) b (id, owner) on b.id = a.owner
+    where a.owner <> a.id and b.owner <> b.id;
+    exit when again is null;
+    for i in 1 .. cardinality(again) loop
+      owners[again[i]] := own[again[i]];
+    end loop;
+  end loop;
+  if any_parent then
+    select array_agg(x.child), array_agg(x.parent), array_agg(x.policy), array_agg(x.paths) into edge_children, edge_parents, edge_policies, edge_paths
+    from (
+      select d.id as child, coalesce(m.owner, (p ->> 'id')::uuid) as parent, min(coalesce(p ->> 'onFailure', 'block')) as policy,
+        jsonb_path_query_array(jsonb_agg(p -> 'paths') filter (where p -> 'paths' is not null), '$[*][*]') as paths
+      from rows from (jsonb_array_elements(drafts), unnest(own), unnest(owners)) d (draft, id, owner)
+      cross join lateral jsonb_array_elements(case when jsonb_typeof(d.draft -> 'parents') = 'array' then d.draft -> 'parents' else '[]' end) p
+      left join unnest(own, owners) m (id, owner) on m.id = (p ->> 'id')::uuid
+      where d.owner = d.id and d.id <> all (known)
+      group by 1, 2
+    ) x;
+    select array_agg(distinct p) filter (where p <> all (own)) into outer_parents from unnest(edge_parents) p;
+    if exists (select from unnest(edge_children, edge_parents) e (child, parent) where e.child = e.parent) then
+      raise exception 'pgtusk: a job would depend on itself, since its parent is a duplicate of it' using errcode = 'PT400';
+    end if;
+  end if;
   if outer_parents is not null then
-    perform from {schema}.jobs where id = any (outer_parents) order by id for no key update;
-    with marked as (update {schema}.jobs j set has_children = true where j.id = any (outer_parents) returning j.id)
-    select array_agg(marked.id) into live from marked;
+    perform from {schema}.jobs j where j.id = any (outer_parents) order by j.id for no key update;
+    select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, j.priority, j.seq)) filter (where j.state = 'waiting') into live, touched
+    from {schema}.jobs j where j.id = any (outer_parents);
+    update {schema}.jobs j set has_children = true where j.id = any (live) and not j.has_children;
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
-    select array_agg(f.id), array_agg(f.state::text), array_agg(f.result) into over_ids, over_states, over_results from {schema}.finished_jobs f where f.id = any (outer_parents);
+    select array_agg(f.id), array_agg(f.state::text), array_agg(f.result) into over_ids, over_states, over_results
+    from {schema}.finished_jobs f where f.id = any (outer_parents) and f.id <> all (coalesce(live, '{}'));
     select p into missing from unnest(outer_parents) p where p <> all (coalesce(live, '{}')) and p <> all (coalesce(over_ids, '{}')) limit 1;
     if missing is not null then
       raise exception 'pgtusk: no job has the id %, given in dependsOn', missing using errcode = 'PT404', hint = missing::text;
     end if;
   end if;
   with d as (
-    select o as ord, r.*, (select count(distinct x ->> 'id')::integer from jsonb_array_elements(case when jsonb_typeof(r.parents) = 'array' then r.parents else '[]' end) x) as open_parents
-    from jsonb_array_elements(drafts) with ordinality j (e, o)
-    cross join lateral jsonb_to_record(e) r (id uuid, task text, queue text, priority smallint, "maxAttempts" integer, args jsonb,
-      "delayMs" double precision, "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, "customId" text, key jsonb,
-      parents jsonb, "scheduledFor" timestamptz, local boolean)
-    where not owners ? o::text
-  ), placed as (
-    select d.*, t.queue as t_queue, t.priority as t_priority, t.retries as t_retries, t.ttl_ms as t_ttl, t.options as t_options,
-      greatest(d."runAt", now() + d."delayMs" * interval '1 millisecond') as at
-    from d left join {schema}.tasks t on d.local is false and t.name = d.task
+    select d.*, d.owner = d.id and d.id <> all (known) as fresh
+    from rows from (jsonb_array_elements(drafts), unnest(own), unnest(queues), unnest(owners)) with ordinality d (draft, id, queue, owner, ord)
+  ), family as (
+    select child, count(*)::integer as n, array_agg(parent) as parents from unnest(edge_children, edge_parents) e (child, parent) group by child
+  ), latest as (
+    select distinct on (d.owner) d.owner, d.draft from d where d.owner <> d.id and (d.draft #>> '{key,replace}')::boolean order by d.owner, d.ord desc
+  ), said as (
+    select d.ord, d.id, d.queue, d.fresh, d.draft as own, f.n, f.parents,
+      case when f.child is null and greatest((d.draft ->> 'runAt')::timestamptz, now() + (d.draft ->> 'delayMs')::double precision * interval '1 millisecond') > now()
+        then coalesce(l.draft, d.draft) else d.draft end as draft
+    from d left join latest l on l.owner = d.id left join family f on f.child = d.id where d.fresh
+    union all
+    select null, l.owner, null, false, null, null, null, l.draft from latest l where not exists (select from d where d.id = l.owner and d.fresh)
+  ), meant as (
+    select s.ord, s.id, s.queue, s.fresh, s.own, s.n, s.parents, r.task, r.args, nullif(r.headers, 'null') as headers,
+      coalesce(r.priority, t.priority, 5) as priority, coalesce(r."maxAttempts", t.retries + 1, 1) as max_attempts, coalesce(r."ttlMs", t.ttl_ms) as ttl_ms,
+      greatest(r."runAt", now() + r."delayMs" * interval '1 millisecond') as at,
+      nullif(coalesce(t.options, '{}') || coalesce(nullif(r.options, 'null'), '{}'), '{}') as options
+    from said s
+    cross join lateral jsonb_to_record(s.draft) r (task text, priority smallint, "maxAttempts" integer, args jsonb, "delayMs" double precision,
+      "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, local boolean)
+    left join {schema}.tasks t on r.local is false and t.name = r.task
+  ), whole as (
+    select m.*, now() + m.ttl_ms * interval '1 millisecond' as expires_at, case when m.options ? 'repeat' then m.options || jsonb_build_object('repeat',
+      jsonb_strip_nulls(jsonb_build_object('maxAttempts', m.max_attempts, 'ttlMs', m.ttl_ms)) || (m.options -> 'repeat')) else m.options end as all_options
+    from meant m
+  ), replaced as (
+    update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
+      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
+    from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
+    returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
       headers, options, custom_id, parents)
-    select p.id, case when p.at > now() then p.at end, now() + coalesce(p."ttlMs", p.t_ttl) * interval '1 millisecond', p."scheduledFor",
-      coalesce(p."maxAttempts", p.t_retries + 1, 1), p.open_parents,
-      (case when p.open_parents > 0 then 'blocked' when p.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
-      coalesce(p.priority, p.t_priority, 5),
-      p.id = any (coalesce(inner_parents, '{}')),
-      p."customId" is not null or (p.key is not null and jsonb_typeof(p.key) = 'object'),
-      coalesce(p.queue, p.t_queue, 'default'), p.task, p.args, nullif(p.headers, 'null'),
-      nullif(coalesce(p.t_options, '{}') || coalesce(nullif(p.options, 'null'), '{}'), '{}'), p."customId",
-      (select array_agg((x ->> 'id')::uuid) from jsonb_array_elements(case when jsonb_typeof(p.parents) = 'array' then p.parents else '[]' end) x)
-    from placed p order by p.ord
+    select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
+      (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
+      w.id = any (coalesce(edge_parents, '{}')), w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
+      w.headers, w.all_options, w.own ->> 'customId', w.parents
+    from whole w where w.fresh order by w.ord
     on conflict do nothing
-    returning id, queue, state, priority, seq, run_at
+    returning id
   )
-  select jsonb_object_agg(added.id, jsonb_build_array(queue, state, priority, seq)),
-    (select jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)) from (select queue, priority, min(seq) as seq from added where state = 'waiting' group by queue, priority) l),
-    least(due, extract(epoch from min(run_at) filter (where state = 'delayed') - now())::double precision * 1000)
-  into stored, lanes, due from added;
-  insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
-  select distinct on (1, 2) (p ->> 'id')::uuid, (e ->> 'id')::uuid, coalesce(p ->> 'onFailure', 'block'), p -> 'paths'
-  from jsonb_array_elements(drafts) e,
-    jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
-  where stored ? (e ->> 'id')
-  on conflict do nothing;
-  if over_ids is not null then
-    select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states, over_results) r;
-    lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
-    due := least(due, resolved.due_ms);
+  select (select array_agg(a.id) from added a), (select extract(epoch from min(r.run_at) - now())::double precision * 1000 from replaced r) into fresh, due;
+  if edge_children is not null then
+    insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+    select e.* from unnest(edge_parents, edge_children, edge_policies, edge_paths) e (parent, child, policy, paths) where e.child = any (fresh);
+    if over_ids is not null then
+      select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states, over_results) r;
+      touched := nullif(coalesce(touched, '[]') || coalesce(resolved.lanes, '[]'), '[]');
+      due := least(due, resolved.due_ms);
+    end if;
   end if;
-  perform {schema}.wake(channel, lanes, due);
+  if repeated then
+    with twice as (
+      delete from {schema}.jobs j where j.id = any (fresh) and exists (select from {schema}.finished_jobs f where f.id = j.id) returning j.id
+    ), edges as (
+      delete from {schema}.job_dependencies d using twice t where d.child_id = t.id
+    )
+    delete from {schema}.keys k using twice t where k.job_id = t.id and k.release = 'finish';
+  end if;
+  if channel is not null then
+    select nullif(coalesce(touched, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
+    from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
+    select least(due, extract(epoch from min(j.run_at) - now())::double precision * 1000) into due
+    from {schema}.jobs j where j.id = any (fresh) and j.state = 'delayed';
+    perform {schema}.wake(channel, lanes, due);
+  end if;
   return query
-  select o::integer, coalesce((owners ->> o::text)::uuid, (e ->> 'id')::uuid), not owners ? o::text,
-    coalesce(stored -> (e ->> 'id') ->> 0, e ->> 'queue', (select j2.queue from {schema}.jobs j2 where j2.id = (owners ->> o::text)::uuid), 'default'),
-    coalesce(stored -> (e ->> 'id') ->> 1, ''), coalesce((stored -> (e ->> 'id') ->> 2)::integer, 0), coalesce((stored -> (e ->> 'id') ->> 3)::bigint, 0)
-  from jsonb_array_elements(drafts) with ordinality j (e, o) order by o;
+  select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
+  from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord) left join {schema}.jobs j on j.id = d.id and j.id = d.owner
+  union all
+  select 0, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
+  order by 1;
 end
 $$`,
   add_repeats: `create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
@@ -266,7 +320,7 @@ begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
   select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
     now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
-    (r.options -> 'repeat' ->> 'maxAttempts')::integer, 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+    coalesce((r.options -> 'repeat' ->> 'maxAttempts')::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
   from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
   select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
 end
@@ -394,7 +448,7 @@ begin
       'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery'),
         'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'maxAttempts', coalesce((o ->> 'retries')::integer, 0) + 1) end)), '{}')))
     || jsonb_build_object('args', args);
-  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a;
+  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a where a.ord = 1;
   return added;
 end
 $$`,
@@ -474,6 +528,7 @@ begin
   if cardinality(ids) = 0 then
     return;
   end if;
+  perform from {schema}.keys k where k.job_id = any (ids) order by k.queue, k.kind, k.key for update;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
   select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
@@ -677,6 +732,7 @@ begin
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
+    perform from {schema}.keys k where k.job_id = any (settled) order by k.queue, k.kind, k.key for update;
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id

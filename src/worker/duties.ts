@@ -5,6 +5,9 @@
  * lock lets one through). Time is the database's: one query says in how many milliseconds something falls due, and the worker sleeps that long.
  * A hint that something is due sooner shortens the sleep; a lost hint costs a poll.
  */
+
+import { fireDue } from "../jobs/fire.js"
+import type { SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { lanesOf, type Notifier } from "../postgres/wake.js"
@@ -21,6 +24,7 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
   readonly statements: Statements
   readonly notifier: Notifier
+  readonly names: SchemaNames
   /** The floor under hints, in milliseconds. */
   readonly pollMs: number
   readonly rescueEveryMs: number
@@ -28,6 +32,8 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
 }
 
 const BATCH = 500
+const SCHEDULES_A_ROUND = 100
+const BUSY_PAUSE_MS = 20
 const PRUNE_EVERY_MS = 60_000
 const ORPHANS_EVERY_MS = 60_000
 const PARTITIONS_EVERY_MS = 3_600_000
@@ -84,32 +90,56 @@ export class Duties extends Service {
     return Math.max(0, next - performance.now())
   }
 
-  /** Promotes and expires until nothing is late, then notes when the next thing is due. */
+  /** Promotes, expires and fires until nothing is late, then notes when the next thing is due. */
   async #runDue(): Promise<void> {
-    const { runner, statements, notifier, pollMs } = this.#options
+    const { runner, statements, pollMs } = this.#options
     // A hint that comes while the statements run must not be overwritten by their older answer.
     this.#dueAt = Number.POSITIVE_INFINITY
     for (;;) {
       const asked = performance.now()
-      const [row] = await runner.run<{ due_ms: number | null }>(statements.next_due)
-      const dueMs = row?.due_ms ?? null
-      if (dueMs === null || dueMs > 0) {
-        this.#dueAt = Math.min(this.#dueAt, asked + Math.min(dueMs ?? Number.POSITIVE_INFINITY, pollMs * (0.9 + 0.2 * Math.random())))
+      const [due] = await runner.run<DueRow>(statements.next_due)
+      const next = Math.min(
+        due?.delayed ?? Number.POSITIVE_INFINITY,
+        due?.expiry ?? Number.POSITIVE_INFINITY,
+        due?.schedule ?? Number.POSITIVE_INFINITY,
+      )
+      if (next > 0) {
+        this.#dueAt = Math.min(this.#dueAt, asked + Math.min(next, pollMs * (0.9 + 0.2 * Math.random())))
         return
       }
-      const lanes = await runner.run<{ queue: string; priority: number; seq: string }>({ ...statements.promote, values: [BATCH] })
-      if (lanes.length > 0) notifier.wake(lanes.map((l) => ({ queue: l.queue, priority: l.priority, seq: Number(l.seq) })))
-      const [expired] = await runner.run<EndRow & { ended: EndedJob[] | null }>({ ...statements.expire, values: [BATCH] })
-      if (expired?.ended != null) {
-        this.#options.ended(expired.ended, "expired")
-        this.#follow(expired)
-      }
-      if (lanes.length === 0 && expired?.ended == null) {
+      const promoted = isLate(due?.delayed) && (await this.#promote())
+      const expired = isLate(due?.expiry) && (await this.#expire())
+      const fired = isLate(due?.schedule) && (await this.#fire())
+      if (!promoted && !expired && !fired) {
         // Late, yet not ours to do: another worker holds the rows just now. Look again in a moment.
-        this.#dueAt = Math.min(this.#dueAt, performance.now() + 20)
+        this.#dueAt = Math.min(this.#dueAt, performance.now() + BUSY_PAUSE_MS)
         return
       }
     }
+  }
+
+  /** Each of these says whether it did something. */
+  async #promote(): Promise<boolean> {
+    const { runner, statements, notifier } = this.#options
+    const lanes = await runner.run<{ queue: string; priority: number; seq: string }>({ ...statements.promote, values: [BATCH] })
+    notifier.wake(lanes.map((l) => ({ queue: l.queue, priority: l.priority, seq: Number(l.seq) })))
+    return lanes.length > 0
+  }
+
+  async #expire(): Promise<boolean> {
+    const { runner, statements } = this.#options
+    const [expired] = await runner.run<EndRow & { ended: EndedJob[] | null }>({ ...statements.expire, values: [BATCH] })
+    if (expired?.ended == null) return false
+    this.#options.ended(expired.ended, "expired")
+    this.#follow(expired)
+    return true
+  }
+
+  async #fire(): Promise<boolean> {
+    const { runner, notifier, names } = this.#options
+    const fired = await fireDue(runner, names, this.logger, SCHEDULES_A_ROUND)
+    notifier.wake(fired.lanes, fired.dueMs)
+    return fired.schedules > 0
   }
 
   /** True when there may be more to take back. */
@@ -141,4 +171,14 @@ interface EndRow {
   lanes: unknown
   due_ms: number | null
   watched: string[] | null
+}
+
+interface DueRow {
+  delayed: number | null
+  expiry: number | null
+  schedule: number | null
+}
+
+function isLate(ms: number | null | undefined): boolean {
+  return ms != null && ms <= 0
 }

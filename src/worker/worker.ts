@@ -152,6 +152,7 @@ export class QueueWorker implements Worker {
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
+      names: database.names,
       logger,
       runner,
       statements,
