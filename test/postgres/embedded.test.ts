@@ -1,22 +1,15 @@
 import { execFileSync } from "node:child_process"
-import { chmod, cp, mkdir, mkdtemp, readdir, readFile, realpath, rm, stat, symlink, writeFile } from "node:fs/promises"
-import { createRequire } from "node:module"
-import { connect, createServer } from "node:net"
+import { chmod, mkdir, mkdtemp, readdir, realpath, rm, stat, symlink, writeFile } from "node:fs/promises"
+import { createServer } from "node:net"
 import { networkInterfaces, tmpdir } from "node:os"
-import { dirname, join } from "node:path"
-import pg from "pg"
+import { join } from "node:path"
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest"
 import { ConnectionError, InvalidOptionError } from "../../src/errors.js"
-import type { Logger } from "../../src/logger.js"
 import { isAlive } from "../../src/postgres/embedded/processes.js"
-import { type EmbeddedOptions, type EmbeddedServer, startEmbedded } from "../../src/postgres/embedded.js"
-import { type Script, spawnScript } from "../support/process.js"
+import { startEmbedded } from "../../src/postgres/embedded.js"
 import { waitFor } from "../support/wait.js"
+import { exists, goes, guardOf, listensOn, postmasterOf, query, remember, start, startElsewhere } from "./fixtures/embedded-helpers.js"
 
-type Ready = EmbeddedServer & { pid: number }
-
-const fixture = new URL("./fixtures/embedded.ts", import.meta.url)
-const isRoot = process.getuid?.() === 0
 let scratch: string
 // Initialised once for all: each test finds what the one before it left, and writes a number of its own.
 let dataDir: string
@@ -34,62 +27,6 @@ beforeAll(async () => {
   await server.stop()
 })
 afterAll(() => rm(scratch, { recursive: true, force: true }))
-
-function remember(): Logger & { lines: string[] } {
-  const lines: string[] = []
-  const at = (level: string) => (message: string) => void lines.push(`${level} ${message}`)
-  return { lines, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") }
-}
-
-/** Starts one in this process, stopped with the test. */
-async function start(options: Partial<EmbeddedOptions> = {}): Promise<EmbeddedServer> {
-  const server = await startEmbedded({ logger: remember(), ...options })
-  onTestFinished(() => server.stop())
-  return server
-}
-
-/** Starts one in a process of its own. */
-function startElsewhere(options: Partial<EmbeddedOptions> = {}): Script & { ready(): Promise<Ready> } {
-  const script = spawnScript(fixture, [JSON.stringify(options)])
-  return Object.assign(script, { ready: async () => JSON.parse((await script.line(/^ready/, 25_000)).slice(6)) })
-}
-
-async function query(server: { connectionString: string }, sql: string): Promise<any[]> {
-  const client = new pg.Client({ connectionString: server.connectionString, connectionTimeoutMillis: 5_000 })
-  client.on("error", () => {})
-  await client.connect()
-  try {
-    return (await client.query(sql)).rows
-  } finally {
-    await client.end()
-  }
-}
-
-async function postmasterOf(dataDir: string): Promise<number> {
-  return Number((await readFile(join(dataDir, "cluster", "postmaster.pid"), "utf8")).split("\n")[0])
-}
-
-/** The guard is the one child of its owner that is Node. */
-function guardOf(owner: number): number {
-  const table = execFileSync("ps", ["-A", "-o", "pid=,ppid=,args="], { encoding: "utf8" })
-  const guard = new RegExp(`^\\s*(\\d+)\\s+${owner}\\s+\\S*node -e`, "m").exec(table)
-  if (guard === null) throw new Error(`No guard among the children of ${owner}:\n${table}`)
-  return Number(guard[1])
-}
-
-const exists = async (path: string): Promise<boolean> => (await stat(path).catch(() => undefined)) !== undefined
-const goes = async (pid: number): Promise<unknown> => await waitFor(() => !isAlive(pid), { what: `process ${pid} to be gone` })
-
-function listensOn(host: string, port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, timeout: 2_000 })
-    const end = (open: boolean) => () => {
-      socket.destroy()
-      resolve(open)
-    }
-    socket.once("connect", end(true)).once("error", end(false)).once("timeout", end(false))
-  })
-}
 
 /** Writes a number that must be there after the next start. */
 async function write(server: { connectionString: string }): Promise<void> {
@@ -156,7 +93,7 @@ describe("however its process ends, the server stops", () => {
     const script = startElsewhere({ dataDir: home })
     const staging = await waitFor(async () => (await readdir(home)).find((name) => name.startsWith(".init-")), {
       what: "initdb to run",
-      timeout: 25_000,
+      timeout: 50_000,
     })
     await waitFor(() => exists(join(home, staging, "cluster", "base")), { what: "initdb to write" })
     const guard = guardOf(script.pid)
@@ -337,76 +274,6 @@ describe("a data directory", () => {
     const { port } = squatter.address() as { port: number }
     await expect(start({ dataDir, port })).rejects.toThrow(`port ${port} is in use`)
   })
-})
-
-describe("the package", () => {
-  const system = process.platform === "win32" ? "windows" : process.platform
-  const platform = `@embedded-postgres/${system}-${process.arch}`
-
-  /** A project with a package of that name, whose platform part is a copy without the links that its install script makes. */
-  async function project(name: string): Promise<{ cwd: string; native: string }> {
-    const cwd = join(scratch, name)
-    const part = join(cwd, "node_modules", name, "node_modules", platform)
-    await mkdir(join(cwd, "node_modules", name), { recursive: true })
-    await writeFile(join(cwd, "node_modules", name, "package.json"), JSON.stringify({ name, version: "18.0.0", main: "index.js" }))
-    await writeFile(join(cwd, "node_modules", name, "index.js"), "")
-    const peer = createRequire(import.meta.url).resolve("embedded-postgres")
-    const original = dirname(dirname(createRequire(peer).resolve(platform)))
-    await cp(original, part, { recursive: true, verbatimSymlinks: true })
-    const links: { target: string }[] = JSON.parse(await readFile(join(part, "native", "pg-symlinks.json"), "utf8"))
-    for (const { target } of links) await rm(join(part, target), { force: true })
-    return { cwd, native: join(part, "native") }
-  }
-
-  async function runIn(cwd: string, options: Partial<EmbeddedOptions>): Promise<Ready> {
-    const script = spawnScript(fixture, [JSON.stringify(options)], {}, { cwd })
-    return JSON.parse((await script.line(/^ready/, 25_000)).slice(6))
-  }
-
-  test("missing: the error says how to install it", async () => {
-    const refusal = start({ packageName: "embedded-postgres-missing" })
-    await expect(refusal).rejects.toThrow(InvalidOptionError)
-    await expect(refusal).rejects.toThrow(/npm install --save-dev embedded-postgres-missing/)
-  })
-
-  test("without its part for this machine: the error names the part", async () => {
-    const name = "embedded-postgres-partless"
-    const { cwd } = await project(name)
-    await rm(join(cwd, "node_modules", name, "node_modules"), { recursive: true })
-    const script = spawnScript(fixture, [JSON.stringify({ packageName: name })], {}, { cwd })
-    expect((await script.exit).code).toBe(1)
-    expect(script.stderr).toContain(`not its part for this machine, ${platform}`)
-  })
-
-  test("installed without scripts: the libraries' links are made", async () => {
-    const name = "embedded-postgres-linkless"
-    const { cwd } = await project(name)
-    await nothingLost(await runIn(cwd, { packageName: name, dataDir }))
-  })
-
-  // These are about a server that runs as another user than the application.
-  if (isRoot) {
-    test("in a folder that the server's user may not enter: a copy runs", async () => {
-      const name = "embedded-postgres-private"
-      const { cwd } = await project(name)
-      await chmod(join(cwd, "node_modules"), 0o700)
-      await nothingLost(await runIn(cwd, { packageName: name, dataDir }))
-      expect((await readdir(dataDir)).filter((entry) => entry.startsWith("postgres-"))).toHaveLength(1)
-    })
-
-    test("a data directory that the server's user may not enter: the error names the folder", async () => {
-      const closed = join(scratch, "closed")
-      await mkdir(closed, { mode: 0o700 })
-      const refusal = start({ dataDir: join(closed, "db") })
-      await expect(refusal).rejects.toThrow(ConnectionError)
-      await expect(refusal).rejects.toThrow(`may not enter ${closed}`)
-    })
-
-    test("the server does not run as root", async () => {
-      await start({ dataDir })
-      expect((await stat(`/proc/${await postmasterOf(dataDir)}`)).uid).not.toBe(0)
-    })
-  }
 })
 
 test.each([{ port: 0 }, { port: 70_000 }, { port: 1.5 }, { dataDir: "" }])("%o is refused", async (options) => {
