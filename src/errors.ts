@@ -158,8 +158,11 @@ export class ScheduleError extends TuskError {
 }
 /** The server cannot be reached or refuses us; the message says which of the two, and what to check. */
 export class ConnectionError extends TuskError {
-  constructor(message: string, options?: ErrorOptions) {
+  /** True: a statement was sent and its answer never came, so it may have taken effect. False: nothing has. */
+  readonly unknown: boolean
+  constructor(message: string, options?: ErrorOptions & { unknown?: boolean }) {
     super("CONNECTION", message, options)
+    this.unknown = options?.unknown ?? false
   }
 }
 /** The schema is missing, older or newer than this version of the package. */

@@ -7,8 +7,8 @@
 -- channel: where to send the wake-up, in this transaction; null sends none.
 -- repeated: the answer to an earlier call with these drafts was lost. The ids are the producer's, so what that call stored, live or ended by
 --   now, is found and left alone.
--- Returns a row a draft, in order: id = the new job's, or the owner's of its key (created false). Rows with ord 0 are no drafts but lanes to
--- look at again: jobs in them were locked here for a moment, and a claim skips what is locked.
+-- Returns a row a draft, in order: id = the new job's, or the owner's of its key (created false). Rows without ord, the last ones, are no drafts but
+-- lanes to look at again: jobs in them were locked here for a moment, and a claim skips what is locked.
 --
 -- Locks, in this order and each kind in the order of its key, so that neither two batches nor a batch and a settle can deadlock: jobs, then keys.
 -- Keys: the primary key of keys decides every race. on conflict do update takes the row's lock and then sees the winner, also one that committed
@@ -224,7 +224,7 @@ begin
   select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord) left join {schema}.jobs j on j.id = d.id and j.id = d.owner
   union all
-  select 0, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
+  select null, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
   order by 1;
 end
 $$

@@ -15,6 +15,7 @@ import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { LaneHint, Notifier } from "../postgres/wake.js"
+import { SerialWork } from "../serial-work.js"
 import type { Draft } from "../task/draft-types.js"
 
 /** A stored job, or the owner of its id or key. */
@@ -48,8 +49,8 @@ export class Enqueuer {
   readonly #notifier: Notifier
   readonly #logger: Logger
   readonly #ready: () => Promise<void>
+  readonly #work = new SerialWork(() => this.#storeQueue())
   #queue: Unit[] = []
-  #working: Promise<void> | undefined
 
   /** `ready` resolves once the schema is known to fit. */
   constructor(options: {
@@ -74,9 +75,7 @@ export class Enqueuer {
     if (drafts.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
       this.#queue.push({ drafts, ids, resolve, reject })
-      this.#working ??= this.#work().finally(() => {
-        this.#working = undefined
-      })
+      this.#work.ask()
     })
   }
 
@@ -101,11 +100,11 @@ export class Enqueuer {
   }
 
   /** Resolves when nothing is on its way. */
-  async flush(): Promise<void> {
-    while (this.#working !== undefined) await this.#working
+  flush(): Promise<void> {
+    return this.#work.idle()
   }
 
-  async #work(): Promise<void> {
+  async #storeQueue(): Promise<void> {
     try {
       await this.#ready()
     } catch (error) {
@@ -238,9 +237,9 @@ interface LaneRow {
   seq: string | null
   due_ms: number | null
 }
-/** Rows with `ord` 0 are no jobs of the call but lanes to look at again. */
+/** Rows without `ord`, the last ones, are no jobs of the call but lanes to look at again. */
 interface AddedRow extends Record<string, unknown> {
-  ord: number
+  ord: number | null
   id: string
   created: boolean
   queue: string
@@ -252,7 +251,7 @@ interface AddedRow extends Record<string, unknown> {
 const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text, $3::boolean)"
 
 function addedOf(rows: readonly AddedRow[]): Added[] {
-  return rows.filter((row) => row.ord > 0).map(({ id, queue, created }) => ({ id, queue, created }))
+  return rows.filter((row) => row.ord !== null).map(({ id, queue, created }) => ({ id, queue, created }))
 }
 
 /** The server answers, but takes no sessions just now. */

@@ -12,6 +12,7 @@ import type { Logger } from "../logger.js"
 import { isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { SerialWork } from "../serial-work.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { JobSnapshot, JobState } from "./types.js"
 
@@ -34,9 +35,9 @@ export interface WaiterOptions {
 export class Waiter {
   readonly #options: WaiterOptions
   readonly #waits = new Map<string, Set<Wait>>()
+  readonly #work = new SerialWork(() => this.#rounds())
   #toMark = new Set<string>()
   #toRead = new Set<string>()
-  #working: Promise<void> | undefined
   #poll: NodeJS.Timeout | undefined
   #closed = false
 
@@ -67,7 +68,7 @@ export class Waiter {
         signal?.addEventListener("abort", onAbort, { once: true })
         if (this.#closed) return reject(closedError())
         this.#toMark.add(id)
-        this.#work()
+        this.#work.ask()
         this.#poll ??= setInterval(() => this.#pollNow(), POLL_MS)
       })
     } finally {
@@ -86,7 +87,7 @@ export class Waiter {
   /** These jobs have ended; called for every told end, also of jobs that nobody here waits for. */
   told(ids: readonly string[]): void {
     for (const id of ids) if (this.#waits.has(id)) this.#toRead.add(id)
-    if (this.#toRead.size > 0) this.#work()
+    if (this.#toRead.size > 0) this.#work.ask()
   }
 
   /** Ends may have been missed. */
@@ -102,13 +103,7 @@ export class Waiter {
 
   #pollNow(): void {
     for (const id of this.#waits.keys()) this.#toMark.add(id)
-    this.#work()
-  }
-
-  #work(): void {
-    this.#working ??= this.#rounds().finally(() => {
-      this.#working = undefined
-    })
+    this.#work.ask()
   }
 
   async #rounds(): Promise<void> {

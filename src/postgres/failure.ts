@@ -1,8 +1,19 @@
 /** What a failed statement means: one place that maps SQLSTATEs and socket errors to a decision and to a sentence. */
-import { ConnectionError, type TuskError } from "../errors.js"
+import { ConnectionError } from "../errors.js"
 import { sqlStateOf } from "./sqlstate.js"
 
-const SOCKET = new Set(["ECONNREFUSED", "ECONNRESET", "EPIPE", "ETIMEDOUT", "EHOSTUNREACH", "ENETUNREACH", "ENOTFOUND", "EAI_AGAIN", "ENOENT", "ECONNABORTED"])
+const SOCKET = new Set([
+  "ECONNREFUSED",
+  "ECONNRESET",
+  "EPIPE",
+  "ETIMEDOUT",
+  "EHOSTUNREACH",
+  "ENETUNREACH",
+  "ENOTFOUND",
+  "EAI_AGAIN",
+  "ENOENT",
+  "ECONNABORTED",
+])
 
 function socketCode(error: unknown): string | undefined {
   for (let e = error, depth = 0; typeof e === "object" && e !== null && depth < 5; depth++) {
@@ -20,7 +31,14 @@ export function isConnectionLoss(error: unknown): boolean {
   const state = sqlStateOf(error)
   if (state !== undefined) return state.startsWith("08") || state === "57P01" || state === "57P02" || state === "57P03" || state === "57P05"
   const message = error instanceof Error ? error.message : ""
-  return /connection (terminated|ended|timeout|error)|timeout exceeded when trying to connect|not queryable|client was closed|socket|did not answer within/i.test(message)
+  return /connection (terminated|ended|timeout|error)|timeout exceeded when trying to connect|not queryable|client was closed|socket|did not answer within/i.test(
+    message,
+  )
+}
+
+/** The client knew before it sent the statement that its connection was gone. */
+export function isNeverSent(error: unknown): boolean {
+  return error instanceof Error && /not queryable$/.test(error.message)
 }
 
 /**
@@ -34,8 +52,11 @@ export function isTransient(error: unknown): boolean {
   return state.startsWith("53") || state.startsWith("58") || ["40001", "40P01", "55P03", "57014", "25006", "XX000"].includes(state)
 }
 
-/** A sentence for a connection that cannot be made, with what to check. */
-export function connectionError(error: unknown, target: string): TuskError {
+/**
+ * A sentence for a connection that cannot be made, or was lost, with what to check.
+ * @param unknown a statement was on its way, and may have taken effect
+ */
+export function connectionError(error: unknown, target: string, unknown = false): ConnectionError {
   const state = sqlStateOf(error)
   const message = error instanceof Error && error.message !== "" ? error.message : String(error)
   const socket = socketCode(error)
@@ -46,6 +67,7 @@ export function connectionError(error: unknown, target: string): TuskError {
   else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`
   else if (state === "53300") say = `Postgres at ${target} has no connection left: ${message}; raise max_connections or use fewer`
   else if (state === "42501") say = `The user of ${target} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
-  else if (/SCRAM|password must be a string/i.test(message)) say = `Postgres at ${target} asks for a password and the connection string has none (${message})`
-  return new ConnectionError(say, { cause: error })
+  else if (/SCRAM|password must be a string/i.test(message))
+    say = `Postgres at ${target} asks for a password and the connection string has none (${message})`
+  return new ConnectionError(say, { cause: error, unknown })
 }

@@ -1,8 +1,19 @@
 import pg from "pg"
-import { ConnectionError, InvalidOptionError } from "../errors.js"
+import { ConnectionError, InvalidOptionError, TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
-import { connectionError, isConnectionLoss } from "./failure.js"
+import type { Executor } from "./executor.js"
+import { connectionError, isConnectionLoss, isNeverSent } from "./failure.js"
 import { sqlStateOf } from "./sqlstate.js"
+
+/** The transaction could not commit: one of its statements had failed, and whoever ran it caught the error and went on. */
+class TransactionAbortedError extends TuskError {
+  constructor() {
+    super(
+      "TRANSACTION_ABORTED",
+      "The transaction was rolled back: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint",
+    )
+  }
+}
 
 /** What we need of `pg.Pool`, so that our types do not depend on `@types/pg`. */
 export interface PoolLike {
@@ -84,10 +95,14 @@ export class Runner {
     return this.#bounded(client, () => client.query(query as pg.QueryConfig), timeoutMs)
   }
 
-  /** Several statements in one transaction. */
+  /**
+   * Several statements in one transaction. Rejects with what `work` rejects with, and when a statement failed whose error `work` kept to itself:
+   * Postgres then rolls back whatever is asked of it. A connection lost during the commit is a ConnectionError whose outcome is `unknown`.
+   */
   async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
     const client = await this.#checkOut()
     let failed: Error | undefined
+    let committing = false
     const onError = (error: Error): void => {
       failed = error
     }
@@ -95,12 +110,15 @@ export class Runner {
     try {
       await client.query("begin isolation level read committed")
       const result = await work(client)
-      await client.query("commit")
-      return result
+      committing = true
+      const { command } = await client.query("commit")
+      if (command === "COMMIT") return result
+      committing = false
+      throw new TransactionAbortedError()
     } catch (error) {
       if (failed === undefined && !isConnectionLoss(error)) await client.query("rollback").catch((e: Error) => (failed = e))
       else failed ??= error as Error
-      throw this.#translated(error)
+      throw this.#translated(error, committing)
     } finally {
       client.off("error", onError)
       client.release(failed)
@@ -111,7 +129,7 @@ export class Runner {
     try {
       return await this.pool.connect()
     } catch (error) {
-      throw this.#translated(error, true)
+      throw error instanceof ConnectionError ? error : connectionError(error, this.target)
     }
   }
 
@@ -130,7 +148,7 @@ export class Runner {
       return (await Promise.race([work(), expired])).rows
     } catch (error) {
       if (isConnectionLoss(error)) dead ??= error as Error
-      throw this.#translated(error)
+      throw this.#translated(error, !isNeverSent(error))
     } finally {
       clearTimeout(timer)
       client.off("error", onError)
@@ -138,10 +156,21 @@ export class Runner {
     }
   }
 
-  #translated(error: unknown, connecting = false): unknown {
-    if (error instanceof ConnectionError) return error
-    if (connecting || isConnectionLoss(error)) return connectionError(error, this.target)
+  /** `sent`: what failed may have taken effect before its connection was lost. */
+  #translated(error: unknown, sent: boolean): unknown {
+    if (error instanceof TuskError) return error
+    if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
     if (sqlStateOf(error) === "42501") return connectionError(error, this.target)
     return error
+  }
+}
+
+/** Single statements on a runner, for what takes an executor. */
+export function executorOn(runner: Runner): Executor {
+  return {
+    async query<T>(text: string, params: readonly unknown[]) {
+      const rows = await runner.run<T>({ text, values: params })
+      return { rows, rowCount: rows.length }
+    },
   }
 }

@@ -24,7 +24,17 @@ update {schema}.jobs j
 set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
 from picked where j.id = picked.id
 returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for`,
+  counts: `select queue, state, count(*)::integer as jobs, min(created_at) filter (where state = 'waiting') as oldest from {schema}.jobs where $1::text is null or queue = $1 group by 1, 2
+union all
+select queue, state, count(*)::integer, null from {schema}.finished_jobs where $1::text is null or queue = $1 group by 1, 2`,
   expire: `select ended, lanes, due_ms, watched from {schema}.expire_jobs($1)`,
+  explain: `select
+  coalesce((select q.paused from {schema}.queues q where q.name = $2), false) as paused,
+  (select count(*)::integer from {schema}.workers w where w.heartbeat_at > now() - w.lease and $2 = any (w.queues)) as serving,
+  (select count(*)::integer from {schema}.workers w where w.heartbeat_at > now() - w.lease and $2 = any (w.queues) and $3 = any (w.tasks)) as knowing,
+  (select count(*)::integer from (
+    select from {schema}.jobs o join {schema}.jobs j on j.id = $1
+    where o.queue = $2 and o.state = 'waiting' and (o.priority < $4 or (o.priority = $4 and o.seq < j.seq)) limit 10000) before) as ahead`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
   (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
@@ -309,7 +319,7 @@ begin
   select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord) left join {schema}.jobs j on j.id = d.id and j.id = d.owner
   union all
-  select 0, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
+  select null, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
   order by 1;
 end
 $$`,

@@ -6,6 +6,7 @@
  * of: inside that transaction it would hold a database-wide lock through the commit.
  */
 import type { Logger } from "../logger.js"
+import { SerialWork } from "../serial-work.js"
 import type { SchemaNames } from "./names.js"
 import type { Runner } from "./pool.js"
 
@@ -76,7 +77,8 @@ export class Notifier {
   #lanes = new Map<string, LaneHint>()
   #due = Number.POSITIVE_INFINITY
   #messages: unknown[][] = []
-  #sending: Promise<void> | undefined
+  // A round begins a turn later, so that the hints of one burst leave together.
+  readonly #sending = new SerialWork(() => this.#sendAll())
 
   /** `self` marks this process's messages, so that it does not act on them twice. */
   constructor(options: { hub: WakeHub; runner: Runner; names: SchemaNames; self: string; logger: Logger }) {
@@ -99,7 +101,7 @@ export class Notifier {
       this.#due = Math.min(this.#due, dueMs)
       this.hub.emit({ kind: "due", ms: dueMs })
     }
-    if (lanes.length > 0 || dueMs != null) this.#send()
+    if (lanes.length > 0 || dueMs != null) this.#sending.ask()
   }
 
   /** These running jobs are to be cancelled, or are gone. */
@@ -116,29 +118,21 @@ export class Notifier {
     if (ids.length === 0) return
     this.hub.emit({ kind, ids })
     for (let i = 0; i < ids.length; i += IDS_A_MESSAGE) this.#messages.push([letter, ids.slice(i, i + IDS_A_MESSAGE)])
-    this.#send()
+    this.#sending.ask()
   }
 
   queueChanged(queue: string): void {
     this.hub.emit({ kind: "queue", queue })
     this.#messages.push(["q", queue])
-    this.#send()
+    this.#sending.ask()
   }
 
   /** Resolves when all that was asked for has been sent, or has failed. */
-  async flush(): Promise<void> {
-    while (this.#sending !== undefined) await this.#sending
+  flush(): Promise<void> {
+    return this.#sending.idle()
   }
 
-  #send(): void {
-    this.#sending ??= this.#drain().finally(() => {
-      this.#sending = undefined
-    })
-  }
-
-  async #drain(): Promise<void> {
-    // A turn later, so that the hints of one burst leave together.
-    await Promise.resolve()
+  async #sendAll(): Promise<void> {
     while (this.#lanes.size > 0 || this.#due !== Number.POSITIVE_INFINITY || this.#messages.length > 0) {
       const messages = [...this.#messages, ...[...this.#lanes.values()].map((l) => ["j", l.queue, l.priority, l.seq])]
       if (this.#due !== Number.POSITIVE_INFINITY) messages.push(["d", Math.ceil(this.#due)])
