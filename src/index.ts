@@ -14,6 +14,8 @@ export type {
   BoundTask,
   Call,
   Duration,
+  EnqueueDraft,
+  EnqueueMiddleware,
   EnqueueOptions,
   OnParentFailure,
   Priority,

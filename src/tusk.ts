@@ -3,8 +3,10 @@ import { InvalidOptionError, TuskError } from "./errors.js"
 import { EventHub } from "./events.js"
 import { flowRequests } from "./jobs/add-flow.js"
 import { Jobs } from "./jobs/jobs.js"
+import { listQueues, QueueAdmin } from "./jobs/queue.js"
 import { ScheduleStore } from "./jobs/schedules.js"
-import type { Events, FlowJob, Job, JobEvent, JobEventName, JobRef, Subscription } from "./jobs/types.js"
+import { checkFilter, searchJobs } from "./jobs/search.js"
+import type { Events, FlowJob, Job, JobEvent, JobEventName, JobFilter, JobPage, JobRef, Queue, QueueInfo, Subscription } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
 import type { MigrationOutcome } from "./postgres/migrate.js"
@@ -14,10 +16,10 @@ import { bindInstance } from "./task/methods.js"
 import { mergeOptions } from "./task/options.js"
 import { allTasks, findTask } from "./task/registry.js"
 import { remoteSpec, taskRef } from "./task/task-ref.js"
-import type { Call, EnqueueOptions } from "./task/types.js"
+import type { Call, EnqueueMiddleware, EnqueueOptions } from "./task/types.js"
 import { checkTuskOptions, DEFAULT_MAX_PAYLOAD_BYTES, type TuskOptions } from "./tusk-options.js"
 import { checkWorkerOptions } from "./worker/options.js"
-import type { Transaction, Worker, WorkerInfo, WorkerOptions } from "./worker/types.js"
+import type { JobMiddleware, Transaction, Worker, WorkerInfo, WorkerOptions } from "./worker/types.js"
 import { QueueWorker } from "./worker/worker.js"
 
 /**
@@ -43,6 +45,7 @@ export class Tusk implements AsyncDisposable {
   readonly #eventHub: EventHub
   readonly #maxPayloadBytes: number | null
   readonly #workers = new Set<QueueWorker>()
+  readonly #around: JobMiddleware[] = []
   #closing: Promise<void> | undefined
 
   constructor(options?: TuskOptions | string) {
@@ -151,6 +154,27 @@ export class Tusk implements AsyncDisposable {
     return this.#jobs.handle<R>(id)
   }
 
+  /** Jobs by filter, live and finished alike, a page at a time. */
+  async jobs(filter: JobFilter = {}): Promise<JobPage> {
+    const checked = checkFilter(filter)
+    const { runner } = await this.#database.ready()
+    return searchJobs(runner, this.schema, checked)
+  }
+
+  /** One queue; it needs no row to exist. */
+  queue(name: string): Queue {
+    return new QueueAdmin(name, {
+      database: this.#database,
+      admin: () => this.#jobs.admin(),
+      job: (id, task, queue) => this.#jobs.known(id, task, queue),
+    })
+  }
+
+  /** Every queue that has jobs, settings or a worker. */
+  queues(): Promise<QueueInfo[]> {
+    return listQueues(this.#database)
+  }
+
   /** The workers that live, in this process and others. */
   async workers(): Promise<WorkerInfo[]> {
     const { runner } = await this.#database.ready()
@@ -177,11 +201,37 @@ export class Tusk implements AsyncDisposable {
   async work(options: WorkerOptions = {}): Promise<Worker> {
     const checked = checkWorkerOptions(options, allTasks(), this.#options.signals ?? true)
     const connected = await this.#database.ready()
-    const worker = new QueueWorker({ database: this.#database, connected, events: this.#eventHub, maxPayloadBytes: this.#maxPayloadBytes }, checked)
+    const worker = new QueueWorker(
+      { database: this.#database, connected, events: this.#eventHub, maxPayloadBytes: this.#maxPayloadBytes, around: this.#around },
+      checked,
+    )
     this.#workers.add(worker)
     void worker.stopped.then(() => this.#workers.delete(worker))
     await worker.start()
     return worker
+  }
+
+  /**
+   * Wraps the execution of every job that this client's workers run, also of those that have started already. The first given is the outermost.
+   *
+   * ```ts
+   * tusk.use(async (job, next) => {
+   *   const began = performance.now()
+   *   try { return await next() } finally { metrics.observe(job.task, performance.now() - began) }
+   * })
+   * ```
+   */
+  use(middleware: JobMiddleware): this {
+    if (typeof middleware !== "function") throw new InvalidOptionError("use() needs a function: async (job, next) => next()")
+    this.#around.push(middleware)
+    return this
+  }
+
+  /** Wraps every enqueue of this client: for headers, tenancy, policies. The first given is the outermost. */
+  onEnqueue(middleware: EnqueueMiddleware): this {
+    if (typeof middleware !== "function") throw new InvalidOptionError("onEnqueue() needs a function: async (draft, next) => next()")
+    this.#jobs.onEnqueue.push(middleware)
+    return this
   }
 
   /** Drains the workers, sends what is on its way, and closes all connections (a pool of yours stays open). */

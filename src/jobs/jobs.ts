@@ -1,6 +1,7 @@
 /** Everything about jobs on one database: storing them, handles to them, waiting for their ends. */
-import { InvalidOptionError } from "../errors.js"
+import { InvalidOptionError, TuskError } from "../errors.js"
 import type { EventHub } from "../events.js"
+import { compose } from "../middleware.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { Listener } from "../postgres/listener.js"
 import { executorFor } from "../postgres/transaction.js"
@@ -8,8 +9,10 @@ import { parseHint } from "../postgres/wake.js"
 import type { EnqueueRequest } from "../task/client.js"
 import { buildDraft } from "../task/draft.js"
 import type { Draft } from "../task/draft-types.js"
+import type { EnqueueDraft, EnqueueMiddleware } from "../task/types.js"
+import { JobAdmin } from "./admin.js"
 import { Enqueuer } from "./enqueuer.js"
-import { EnqueuedJob, JobAdmin, type JobContext, JobHandle } from "./job.js"
+import { EnqueuedJob, type JobContext, JobHandle } from "./job.js"
 import type { Job, JobEventName, JobRef } from "./types.js"
 import { uuidv7 } from "./uuid.js"
 import { Waiter } from "./waiter.js"
@@ -23,6 +26,8 @@ interface Parts {
 }
 
 export class Jobs {
+  /** Middlewares around each enqueue; the first is the outermost. */
+  readonly onEnqueue: EnqueueMiddleware[] = []
   readonly #database: Database
   readonly #events: EventHub
   readonly #maxPayloadBytes: number | null
@@ -44,6 +49,7 @@ export class Jobs {
     }
     const tx = requests[0]!.options.tx
     const executor = tx === undefined ? undefined : executorFor(tx)
+    if (this.onEnqueue.length > 0) requests = await Promise.all(requests.map((request) => this.#throughMiddleware(request)))
     const built = requests.map((request) => buildDraft(request, this.#maxPayloadBytes))
     // Awaited only where a schema is asynchronous: a thousand enqueues of one turn leave in one statement.
     const plain = built.some((draft) => draft instanceof Promise) ? await Promise.all(built) : (built as Draft[])
@@ -54,6 +60,17 @@ export class Jobs {
     return added.map(({ id, queue, created }, i) => {
       return this.#stored(id, drafts[i]!.task, queue, created)
     })
+  }
+
+  async #throughMiddleware(request: EnqueueRequest): Promise<EnqueueRequest> {
+    const draft = { task: request.task.name, args: request.args, options: request.options }
+    let reached = false
+    await compose(this.onEnqueue as readonly ((draft: EnqueueDraft, next: () => Promise<any>) => Promise<unknown>)[], draft, async () => {
+      reached = true
+    })
+    if (!reached)
+      throw new TuskError("ENQUEUE_REFUSED", `An onEnqueue middleware did not call next(), so the job of task "${draft.task}" was not stored`)
+    return { ...request, args: draft.args, options: draft.options }
   }
 
   #stored(id: string, task: string, queue: string, created: boolean): Job<any> {
@@ -78,6 +95,15 @@ export class Jobs {
   /** The handle of a job; reads nothing yet. */
   handle<R>(id: string): JobRef<R> {
     return new JobHandle<R>(id, this.#open)
+  }
+
+  /** The handle of a job that is known to exist. */
+  known(id: string, task: string, queue: string): Job {
+    return new EnqueuedJob(id, task, queue, false, this.#open)
+  }
+
+  async admin(): Promise<JobAdmin> {
+    return (await this.#open()).admin
   }
 
   /** Sends what is on its way, and ends all waits. */

@@ -4,10 +4,9 @@ import type { ClientConfig } from "pg"
 import { ConnectionError, InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
-import type { Executor } from "./executor.js"
 import { assertSchema, type MigrationOutcome, migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { createPool, type PoolLike, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { createPool, executorOn, type PoolLike, parseConnectionString, Runner, targetOf } from "./pool.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
 import { Notifier, WakeHub } from "./wake.js"
@@ -142,14 +141,5 @@ export class Database {
       )
     }
     return parseConnectionString(text, connectionString === undefined ? "DATABASE_URL" : "connectionString")
-  }
-}
-
-function executorOn(runner: Runner): Executor {
-  return {
-    async query<T>(text: string, params: readonly unknown[]) {
-      const rows = await runner.run<T>({ text, values: params })
-      return { rows, rowCount: rows.length }
-    },
   }
 }

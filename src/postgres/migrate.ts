@@ -40,8 +40,20 @@ export async function migrateIn(executor: Executor, names: SchemaNames): Promise
   await assertServer(executor)
   await executor.query("select pg_advisory_xact_lock(hashtextextended($1::text, 7020))::text as locked", [`pgtusk:${names.schema}`])
   await assertNotNewer(executor, names)
-  const { error, results } = await migratorOn(kyselyOver(executor, () => new LockedAdapter()), names).migrateToLatest()
-  if (error !== undefined) throw error
+  let first: unknown
+  const recording: Executor = {
+    query: (text, params) =>
+      executor.query<any>(text, params).catch((error: unknown) => {
+        first ??= error
+        throw error
+      }),
+  }
+  const { error, results } = await migratorOn(
+    kyselyOver(recording, () => new LockedAdapter()),
+    names,
+  ).migrateToLatest()
+  // After a failure Kysely looks whether somebody else was faster, and learns only that the transaction is aborted.
+  if (error !== undefined) throw sqlStateOf(error) === "25P02" ? first : error
   return { applied: (results ?? []).filter((r) => r.status === "Success").map((r) => r.migrationName) }
 }
 

@@ -52,7 +52,10 @@ export interface RunOptions {
   keep?: Retention
 }
 
-/** Options of `task()`. */
+/**
+ * Options of `task()`. Where they are a constant of their own, say `satisfies TaskOptions` rather than `: TaskOptions`: then it stays known whether
+ * the function gets `reportProgress`.
+ */
 export interface TaskOptions<A extends readonly unknown[] = readonly any[]> extends Omit<RunOptions, "backoff"> {
   /** Stable name in the database, best dotted (`"reports.generate"`). Default: the function's own name; neither is an error. */
   name?: string
@@ -134,6 +137,15 @@ export interface EnqueueOptions extends RunOptions {
   /** `"poll"`: no notification; for transactions that must not take the notify lock. Default `"now"`. */
   wake?: "now" | "poll"
 }
+
+/** A job about to be enqueued, as `onEnqueue` middlewares see it: they may replace `args` and `options`. */
+export interface EnqueueDraft {
+  readonly task: string
+  args: readonly unknown[]
+  options: EnqueueOptions
+}
+/** Wraps every enqueue of a client, a call for each job; without `await next()` the job is not stored and the caller gets an error. */
+export type EnqueueMiddleware = (draft: EnqueueDraft, next: () => Promise<void>) => Promise<void>
 
 /** What a child does when a parent fails, is cancelled, expires or is removed. */
 export type OnParentFailure = "block" | "fail" | "cancel" | "run"

@@ -1,5 +1,6 @@
 /** One run of one claimed job: what its handler sees of it, and how it ends. */
 import { InvalidOptionError, JobCancelledError, JobTimeoutError, PayloadTooLargeError, TuskError, WorkerShutdownError } from "../errors.js"
+import { compose } from "../middleware.js"
 import { decode, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
 import { runTask } from "../task/run.js"
@@ -7,7 +8,7 @@ import type { TaskSpec } from "../task/spec.js"
 import { jobStorage } from "./current-job.js"
 import type { JobTransaction } from "./job-transaction.js"
 import { failureOf, type Outcome, outcomeOfError } from "./outcome.js"
-import type { CurrentJob, Transaction } from "./types.js"
+import type { CurrentJob, JobMiddleware, Transaction } from "./types.js"
 
 /** A job as the claim returns it. */
 export interface ClaimedRow {
@@ -31,6 +32,8 @@ export interface ClaimedRow {
 export interface RunHost {
   progressed(run: Run, fraction: number, data: unknown): void
   readonly workerId: string
+  /** Middlewares around each handler; the first is the outermost. */
+  readonly around: readonly JobMiddleware[]
   /** Opens the transaction of a run whose task is transactional. */
   begin(run: Run): Promise<JobTransaction>
   /** The largest result in bytes; null: any. */
@@ -172,7 +175,11 @@ export class Run implements CurrentJob {
   }
 
   #call(): unknown {
-    return jobStorage.run(this, () => runTask(this.spec, this.args, this.reportProgress))
+    return jobStorage.run(this, () => {
+      const { around } = this.#host
+      const handler = (): unknown => runTask(this.spec, this.args, this.reportProgress)
+      return around.length === 0 ? handler() : compose<CurrentJob>(around, this, async () => handler())
+    })
   }
 
   /** The handler in a transaction with its completion. What it resolves with is of no use; the outcome is decided in here. */

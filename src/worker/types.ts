@@ -28,6 +28,12 @@ export interface CurrentJob {
 }
 
 /**
+ * Wraps the execution of every job of a client's workers: `await next()` runs what is inside. What it returns is the job's result; what it throws
+ * counts as the handler's error.
+ */
+export type JobMiddleware = (job: CurrentJob, next: () => Promise<unknown>) => Promise<unknown>
+
+/**
  * Any worker also does the duties (promote, expire, rescue, prune) of every queue in its schema. A worker whose slots are busy claims nothing;
  * it claims ahead only for handlers that have shown to be fast.
  */

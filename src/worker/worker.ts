@@ -31,7 +31,7 @@ import { type ClaimedRow, Run, type RunHost } from "./run.js"
 import { Runs } from "./runs.js"
 import { type Settlement, Settler, type Verdict } from "./settler.js"
 import { Sweeper } from "./sweeper.js"
-import type { Worker } from "./types.js"
+import type { JobMiddleware, Worker } from "./types.js"
 
 /** What a worker takes from its client. */
 export interface WorkerContext {
@@ -39,6 +39,8 @@ export interface WorkerContext {
   readonly connected: Connected
   readonly events: EventHub
   readonly maxPayloadBytes: number | null
+  /** Grows when the client gets another middleware. */
+  readonly around: readonly JobMiddleware[]
 }
 
 /** Outcomes unrecorded beyond which nothing more is claimed. */
@@ -93,6 +95,7 @@ export class QueueWorker implements Worker {
     this.#registration = new Registration({ runner, statements, names: database.names, workerId: this.id, leaseMs: options.leaseMs, queues })
     this.#host = {
       workerId: this.id,
+      around: context.around,
       maxPayloadBytes: context.maxPayloadBytes,
       begin: (run) => JobTransaction.begin(this.#transactionPool(), statements, run.id),
       progressed: (run, fraction, data) => this.#progressed(run, fraction, data),
@@ -200,7 +203,8 @@ export class QueueWorker implements Worker {
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this))
       this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
-      await this.#listener.start()
+      // Not waited for: behind a pooler it takes seconds to find that notifications do not arrive, and polling works meanwhile.
+      this.#listener.start().catch((error: unknown) => this.#logger.error("the listener could not start", { error }))
       this.#started = true
       await this.#sweeper.start()
     } catch (error) {

@@ -1,0 +1,75 @@
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { lanesOf, type Notifier } from "../postgres/wake.js"
+import { checkDue } from "../task/job-option-checks.js"
+import type { Duration } from "../task/types.js"
+
+/** The SQL functions that change jobs, for one id or many. */
+export class JobAdmin {
+  readonly #runner: Runner
+  readonly #notifier: Notifier
+  readonly #texts: { cancel: string; retry: string; remove: string }
+  readonly #statements: Statements
+
+  constructor(options: { runner: Runner; notifier: Notifier; statements: Statements; quoted: string }) {
+    this.#runner = options.runner
+    this.#notifier = options.notifier
+    this.#statements = options.statements
+    this.#texts = {
+      cancel: `select ids, active, lanes, due_ms, watched from ${options.quoted}.cancel_jobs($1, $2)`,
+      retry: `select ids, lanes, null as due_ms, null as watched, null as active from ${options.quoted}.retry_jobs($1)`,
+      remove: `select ids, active, lanes, due_ms, watched from ${options.quoted}.remove_jobs($1)`,
+    }
+  }
+
+  /** Each returns the ids that it did something to. */
+  cancel(ids: readonly string[], reason: string | undefined): Promise<readonly string[]> {
+    return this.#change({ text: this.#texts.cancel, values: [ids, reason ?? null] })
+  }
+  retry(ids: readonly string[]): Promise<readonly string[]> {
+    return this.#change({ text: this.#texts.retry, values: [ids] })
+  }
+  remove(ids: readonly string[]): Promise<readonly string[]> {
+    return this.#change({ text: this.#texts.remove, values: [ids] })
+  }
+
+  async promote(ids: readonly string[]): Promise<readonly string[]> {
+    const rows = await this.#runner.run<MovedRow>({ ...this.#statements.promote_jobs, values: [ids] })
+    this.#notifier.wake(rows.map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) })))
+    return rows.map((r) => r.id)
+  }
+
+  async reschedule(ids: readonly string[], delay: Duration | Date): Promise<readonly string[]> {
+    const { delayMs, runAt } = checkDue(delay, "reschedule()")
+    const rows = await this.#runner.run<MovedRow & { state: string; due_ms: number }>({
+      ...this.#statements.reschedule,
+      values: [ids, delayMs ?? null, runAt ?? null],
+    })
+    const waiting = rows.filter((r) => r.state === "waiting").map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) }))
+    const delayed = rows.filter((r) => r.state === "delayed").map((r) => r.due_ms)
+    this.#notifier.wake(waiting, delayed.length === 0 ? null : Math.min(...delayed))
+    return rows.map((r) => r.id)
+  }
+
+  async #change(query: { text: string; values: unknown[] }): Promise<readonly string[]> {
+    const [row] = await this.#runner.run<{
+      ids: string[] | null
+      active: string[] | null
+      lanes: unknown
+      due_ms: number | null
+      watched: string[] | null
+    }>(query)
+    if (row === undefined) return []
+    this.#notifier.wake(lanesOf(row.lanes), row.due_ms)
+    if (row.active !== null) this.#notifier.cancel(row.active)
+    if (row.watched !== null) this.#notifier.ended(row.watched)
+    return row.ids ?? []
+  }
+}
+
+interface MovedRow {
+  id: string
+  queue: string
+  priority: number
+  seq: string
+}

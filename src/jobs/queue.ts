@@ -1,0 +1,269 @@
+/** One queue: its jobs in bulk, and its settings. */
+import { setTimeout as delay } from "node:timers/promises"
+import { InvalidOptionError, TuskError } from "../errors.js"
+import type { Connected, Database } from "../postgres/database.js"
+import { render } from "../postgres/names.js"
+import { toMilliseconds } from "../task/duration.js"
+import { checkKeep, checkKeys, checkText } from "../task/option-checks.js"
+import type { Duration, Retention } from "../task/types.js"
+import type { JobAdmin } from "./admin.js"
+import { type CheckedFilter, checkFilter, countJobs, END_STATES, findIds, LIVE_STATES, searchJobs } from "./search.js"
+import type { Counts, Job, JobFilter, JobPage, JobState, Queue, QueueInfo } from "./types.js"
+
+/** What queues need of the rest. */
+export interface QueueHost {
+  readonly database: Database
+  readonly admin: () => Promise<JobAdmin>
+  readonly job: (id: string, task: string, queue: string) => Job
+}
+
+const BATCH = 1_000
+const DEAD: readonly JobState[] = ["failed", "expired"]
+
+export class QueueAdmin implements Queue {
+  readonly name: string
+  readonly #host: QueueHost
+
+  constructor(name: string, host: QueueHost) {
+    this.name = checkText(name, "The name of a queue")
+    this.#host = host
+  }
+
+  async job(id: string): Promise<Job | undefined> {
+    const { runner } = await this.#ready()
+    const rows = await runner.run<{ id: string; task: string }>({
+      text: this.#sql(`select x.id, x.task from {schema}.keys k
+        cross join lateral (select id, task from {schema}.jobs where id = k.job_id union all select id, task from {schema}.finished_jobs where id = k.job_id) x
+        where k.queue = $1 and k.kind = 'id' and k.key = $2 and (k.until is null or k.until > now())`),
+      values: [this.name, id],
+    })
+    return rows[0] === undefined ? undefined : this.#host.job(rows[0].id, rows[0].task, this.name)
+  }
+
+  async pause(): Promise<void> {
+    await this.#setPaused(true)
+  }
+  async resume(): Promise<void> {
+    await this.#setPaused(false)
+  }
+
+  async info(): Promise<QueueInfo> {
+    const { runner, statements } = await this.#ready()
+    const [settings] = await runner.run<{ paused: boolean; workers: number }>({
+      text: this.#sql(`select coalesce((select paused from {schema}.queues where name = $1), false) as paused,
+        (select count(*)::integer from {schema}.workers w where w.heartbeat_at > now() - w.lease and $1 = any (w.queues)) as workers`),
+      values: [this.name],
+    })
+    const rows = await runner.run<CountRow>({ ...statements.counts, values: [this.name] })
+    return infoOf(this.name, settings!.paused, settings!.workers, rows)
+  }
+
+  async counts(): Promise<Counts> {
+    const { runner, statements } = await this.#ready()
+    return countsOf(await runner.run<CountRow>({ ...statements.counts, values: [this.name] }))
+  }
+
+  async jobs(filter: Omit<JobFilter, "queue"> = {}): Promise<JobPage> {
+    const checked = this.#filter(filter)
+    const { runner } = await this.#ready()
+    return searchJobs(runner, this.#host.database.names.schema, checked)
+  }
+
+  async drain(options: { delayed?: boolean } = {}): Promise<string[]> {
+    checkKeys(options as unknown, ["delayed"], "drain()")
+    const filter = this.#filter({ state: options.delayed === true ? ["waiting", "delayed"] : ["waiting"] })
+    return this.#each("jobs", filter, (admin, ids) => admin.remove(ids))
+  }
+
+  async clean(options: { state: JobState; grace?: Duration; limit?: number }): Promise<string[]> {
+    checkKeys(options as unknown, ["state", "grace", "limit"], "clean()")
+    if (!END_STATES.includes(options.state))
+      throw new InvalidOptionError(
+        `clean() got the state ${JSON.stringify(options.state)}; write one of ${END_STATES.join(", ")} (drain() removes waiting jobs)`,
+      )
+    const { limit } = options
+    if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
+      throw new InvalidOptionError(`clean() got the limit ${String(limit)}; write a whole number above 0`)
+    const grace = options.grace === undefined ? undefined : toMilliseconds(options.grace, "grace")
+    return this.#each("finished_jobs", this.#filter({ state: options.state }), (admin, ids) => admin.remove(ids), limit, grace)
+  }
+
+  async obliterate(options: { force?: boolean } = {}): Promise<void> {
+    checkKeys(options as unknown, ["force"], "obliterate()")
+    if (options.force !== true) {
+      const { active } = await this.counts()
+      if (active > 0)
+        throw new InvalidOptionError(`Queue "${this.name}" has ${active} running jobs; wait for them, or write obliterate({ force: true })`)
+    }
+    // Paused first, so that nothing more starts while it goes.
+    await this.pause()
+    const { runner } = await this.#ready()
+    await runner.run({ text: this.#sql("delete from {schema}.schedules where queue = $1"), values: [this.name] })
+    await this.#each("jobs", this.#filter({}), (admin, ids) => admin.remove(ids))
+    await this.#each("finished_jobs", this.#filter({}), (admin, ids) => admin.remove(ids))
+    await runner.run({ text: this.#sql("delete from {schema}.keys where queue = $1"), values: [this.name] })
+    await runner.run({ text: this.#sql("delete from {schema}.queues where name = $1"), values: [this.name] })
+    await this.#changed()
+  }
+
+  async deadLetters(filter: Omit<JobFilter, "queue" | "state"> = {}): Promise<JobPage> {
+    return this.jobs({ ...filter, state: DEAD })
+  }
+
+  async redrive(filter: Omit<JobFilter, "queue" | "state"> & { preview?: boolean; rate?: number } = {}): Promise<number> {
+    const { preview, rate, limit, ...rest } = filter
+    if (rate !== undefined && !(typeof rate === "number" && rate > 0))
+      throw new InvalidOptionError(`redrive() got the rate ${String(rate)}; write jobs a second, above 0`)
+    const checked = this.#filter({ ...rest, state: DEAD })
+    const { runner } = await this.#ready()
+    if (preview === true) {
+      const count = await countJobs(runner, this.#host.database.names.schema, "finished_jobs", checked)
+      return limit === undefined ? count : Math.min(limit, count)
+    }
+    return (await this.#each("finished_jobs", checked, (admin, ids) => admin.retry(ids), limit, undefined, rate)).length
+  }
+
+  async cancelAll(filter: Omit<JobFilter, "queue">): Promise<number> {
+    const checked = this.#filter({ state: LIVE_STATES, ...filter })
+    return (await this.#each("jobs", checked, (admin, ids) => admin.cancel(ids, undefined), filter.limit)).length
+  }
+
+  async owner(key: string): Promise<string | null> {
+    const { runner } = await this.#ready()
+    const rows = await runner.run<{ job_id: string }>({
+      text: this.#sql("select job_id from {schema}.keys where queue = $1 and kind = 'key' and key = $2 and (until is null or until > now())"),
+      values: [this.name, key],
+    })
+    return rows[0]?.job_id ?? null
+  }
+
+  async release(key: string): Promise<boolean> {
+    const { runner } = await this.#ready()
+    const rows = await runner.run({
+      text: this.#sql("delete from {schema}.keys where queue = $1 and kind = 'key' and key = $2 returning (until is null or until > now()) as held"),
+      values: [this.name, key],
+    })
+    return rows[0]?.held === true
+  }
+
+  async configure(settings: { concurrency?: number | null; rateLimit?: { limit: number; per: Duration } | null; keep?: Retention }): Promise<void> {
+    checkKeys(settings as unknown, ["concurrency", "rateLimit", "keep"], "configure() of a queue")
+    if (settings.concurrency !== undefined || settings.rateLimit !== undefined) {
+      throw new TuskError(
+        "NOT_AVAILABLE",
+        "Limits of a queue (concurrency, rateLimit) are not available in this version; a worker's own concurrency is",
+      )
+    }
+    const keep = settings.keep === undefined ? undefined : checkKeep(settings.keep, `keep of queue "${this.name}"`)
+    const { runner } = await this.#ready()
+    await runner.run({
+      text: this.#sql(
+        "insert into {schema}.queues as q (name, keep) values ($1, $2) on conflict (name) do update set keep = coalesce(excluded.keep, q.keep), updated_at = now()",
+      ),
+      values: [this.name, keep === undefined ? null : JSON.stringify(keep)],
+    })
+    await this.#changed()
+  }
+
+  /** Applies a change in batches until nothing that fits the filter is left, or `limit` is reached. Returns the ids that it did something to. */
+  async #each(
+    source: "jobs" | "finished_jobs",
+    filter: CheckedFilter,
+    change: (admin: JobAdmin, ids: readonly string[]) => Promise<readonly string[]>,
+    limit = Number.POSITIVE_INFINITY,
+    graceMs = 0,
+    rate?: number,
+  ): Promise<string[]> {
+    const { runner } = await this.#ready()
+    const admin = await this.#host.admin()
+    // What finishes again while we work (a redriven job that fails anew) is not found again.
+    const [clock] = await runner.run<{ at: Date }>({
+      text: "select now() - $1::double precision * interval '1 millisecond' as at",
+      values: [graceMs],
+    })
+    const done: string[] = []
+    let cursor = filter
+    while (done.length < limit) {
+      const most = Math.min(BATCH, limit - done.length, rate === undefined ? BATCH : Math.max(1, Math.ceil(rate / 4)))
+      const ids = await findIds(runner, this.#host.database.names.schema, source, cursor, most, clock!.at)
+      if (ids.length === 0) break
+      const began = performance.now()
+      done.push(...(await change(admin, ids)))
+      if (rate !== undefined && ids.length === most) await delay(Math.max(0, (ids.length / rate) * 1_000 - (performance.now() - began)))
+      // Live jobs that stay (an active one that is told to cancel) must not be found again and again.
+      if (source === "jobs") cursor = { ...filter, oldestFirst: true, after: ids.at(-1)! }
+      if (ids.length < most) break
+    }
+    return done
+  }
+
+  async #setPaused(paused: boolean): Promise<void> {
+    const { runner } = await this.#ready()
+    await runner.run({
+      text: this.#sql(
+        "insert into {schema}.queues (name, paused) values ($1, $2) on conflict (name) do update set paused = excluded.paused, updated_at = now()",
+      ),
+      values: [this.name, paused],
+    })
+    await this.#changed()
+  }
+
+  async #changed(): Promise<void> {
+    const { notifier } = await this.#ready()
+    notifier.queueChanged(this.name)
+    await notifier.flush()
+  }
+
+  #filter(filter: Omit<JobFilter, "queue">): CheckedFilter {
+    return checkFilter({ ...filter, queue: this.name })
+  }
+
+  #ready(): Promise<Connected> {
+    return this.#host.database.ready()
+  }
+
+  #sql(text: string): string {
+    return render(text, this.#host.database.names)
+  }
+}
+
+export interface CountRow {
+  readonly queue: string
+  readonly state: JobState
+  readonly jobs: number
+  readonly oldest: Date | null
+}
+
+function countsOf(rows: readonly CountRow[]): Counts {
+  const counts = Object.fromEntries([...LIVE_STATES, ...END_STATES].map((state) => [state, 0])) as Record<JobState, number>
+  for (const row of rows) counts[row.state] += row.jobs
+  return counts
+}
+
+function infoOf(name: string, paused: boolean, workers: number, rows: readonly CountRow[]): QueueInfo {
+  return { name, paused, counts: countsOf(rows), oldestWaiting: rows.find((row) => row.oldest !== null)?.oldest ?? null, workers }
+}
+
+/** Every queue that has jobs, settings or a worker. */
+export async function listQueues(database: Database): Promise<QueueInfo[]> {
+  const { runner, statements } = await database.ready()
+  const rows = await runner.run<CountRow>({ ...statements.counts, values: [null] })
+  const settings = await runner.run<{ name: string; paused: boolean; workers: number }>({
+    text: render(
+      `select coalesce(q.name, w.name) as name, coalesce(q.paused, false) as paused, coalesce(w.workers, 0)::integer as workers from {schema}.queues q
+       full join (select unnest(queues) as name, count(*) as workers from {schema}.workers where heartbeat_at > now() - lease group by 1) w on w.name = q.name`,
+      database.names,
+    ),
+  })
+  const known = new Map(settings.map((s) => [s.name, s]))
+  const names = new Set([...rows.map((row) => row.queue), ...known.keys()])
+  return [...names].sort().map((name) => {
+    const { paused = false, workers = 0 } = known.get(name) ?? {}
+    return infoOf(
+      name,
+      paused,
+      workers,
+      rows.filter((row) => row.queue === name),
+    )
+  })
+}

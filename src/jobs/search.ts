@@ -1,0 +1,154 @@
+/** Finds jobs by filter, live and finished alike, in the order of their creation (ids are time-ordered). */
+import { type Expression, type ExpressionBuilder, type SqlBool, sql } from "kysely"
+import { InvalidOptionError } from "../errors.js"
+import { kyselyOver } from "../postgres/kysely.js"
+import { executorOn, type Runner } from "../postgres/pool.js"
+import type { DB } from "../postgres/schema.js"
+import { encode } from "../task/codec.js"
+import { checkKeys } from "../task/option-checks.js"
+import { type SnapshotRow, snapshotOf } from "./snapshot.js"
+import type { JobFilter, JobPage, JobState } from "./types.js"
+import { isUuid } from "./uuid.js"
+
+export const LIVE_STATES: readonly JobState[] = ["waiting", "delayed", "blocked", "active"]
+export const END_STATES: readonly JobState[] = ["completed", "failed", "expired", "cancelled"]
+
+const KNOWN = ["state", "queue", "task", "text", "args", "since", "until", "order", "limit", "after"]
+const DEFAULT_LIMIT = 50
+const MAX_LIMIT = 1_000
+
+/** A filter that has been checked. */
+export interface CheckedFilter {
+  readonly states: readonly JobState[]
+  readonly queue: string | undefined
+  readonly task: string | undefined
+  readonly text: string | undefined
+  readonly args: string | undefined
+  readonly since: Date | undefined
+  readonly until: Date | undefined
+  readonly oldestFirst: boolean
+  readonly limit: number
+  readonly after: string | undefined
+}
+
+/** @throws InvalidOptionError */
+export function checkFilter(filter: JobFilter): CheckedFilter {
+  checkKeys(filter as unknown, KNOWN, "The filter of jobs")
+  const states = filter.state === undefined ? [...LIVE_STATES, ...END_STATES] : typeof filter.state === "string" ? [filter.state] : filter.state
+  for (const state of states) {
+    if (!LIVE_STATES.includes(state) && !END_STATES.includes(state)) {
+      throw new InvalidOptionError(`state is ${JSON.stringify(state)}; write one of ${[...LIVE_STATES, ...END_STATES].join(", ")}`)
+    }
+  }
+  if (filter.order !== undefined && filter.order !== "newest" && filter.order !== "oldest") {
+    throw new InvalidOptionError(`order is ${JSON.stringify(filter.order)}; write "newest" or "oldest"`)
+  }
+  const limit = filter.limit ?? DEFAULT_LIMIT
+  if (!(Number.isSafeInteger(limit) && limit >= 1 && limit <= MAX_LIMIT))
+    throw new InvalidOptionError(`limit is ${String(limit)}; write 1 to ${MAX_LIMIT}`)
+  if (filter.after !== undefined && !isUuid(filter.after))
+    throw new InvalidOptionError(`after is ${JSON.stringify(filter.after)}; write the \`next\` of the page before`)
+  return {
+    states,
+    queue: filter.queue,
+    task: filter.task,
+    text: filter.text,
+    args: filter.args === undefined ? undefined : encode(filter.args, "The args of the filter"),
+    since: filter.since,
+    until: filter.until,
+    oldestFirst: filter.order === "oldest",
+    limit,
+    after: filter.after,
+  }
+}
+
+type Source = "jobs" | "finished_jobs"
+
+/** The conditions of a filter on one of the two tables. */
+export function conditionsOf(filter: CheckedFilter, states: readonly JobState[]): (eb: ExpressionBuilder<DB, Source>) => Expression<SqlBool> {
+  return (eb) => {
+    const all: Expression<SqlBool>[] = [eb("state", "in", states as JobState[])]
+    if (filter.queue !== undefined) all.push(eb("queue", "=", filter.queue))
+    if (filter.task !== undefined) all.push(eb("task", "=", filter.task))
+    if (filter.args !== undefined) all.push(sql<SqlBool>`args @> ${filter.args}::jsonb`)
+    if (filter.since !== undefined) all.push(eb("created_at", ">=", filter.since))
+    if (filter.until !== undefined) all.push(eb("created_at", "<=", filter.until))
+    if (filter.text !== undefined) {
+      const like = `%${filter.text.replace(/[\\%_]/g, (c) => `\\${c}`)}%`
+      all.push(sql<SqlBool>`(id::text ilike ${like} or task ilike ${like} or args::text ilike ${like} or error::text ilike ${like})`)
+    }
+    if (filter.after !== undefined) all.push(eb("id", filter.oldestFirst ? ">" : "<", filter.after))
+    return eb.and(all)
+  }
+}
+
+/** One page of jobs. */
+export async function searchJobs(runner: Runner, schema: string, filter: CheckedFilter): Promise<JobPage> {
+  const db = kyselyOver(executorOn(runner)).withSchema(schema)
+  const rows: SnapshotRow[] = []
+  const sources: readonly [Source, readonly JobState[]][] = [
+    ["jobs", LIVE_STATES.filter((state) => filter.states.includes(state))],
+    ["finished_jobs", END_STATES.filter((state) => filter.states.includes(state))],
+  ]
+  for (const [source, states] of sources) {
+    if (states.length === 0) continue
+    const finished = source === "finished_jobs"
+    const found = await db
+      .selectFrom(source as "finished_jobs")
+      .select(["id", "task", "queue", "state", "priority", "attempt", "max_attempts", "attempts", "progress", "created_at", "run_at", "expires_at"])
+      .select(["started_at", "error", "custom_id", "headers", "worker_id", "parents"])
+      .select([sql<string>`args::text`.as("args"), sql<string | null>`${finished ? sql`result::text` : sql`null::text`}`.as("result")])
+      .select(sql<Date | null>`${finished ? sql`finished_at` : sql`null::timestamptz`}`.as("finished_at"))
+      .select(
+        sql<
+          string[] | null
+        >`${finished ? sql`null::uuid[]` : sql`(select array_agg(d.parent_id) from ${sql.table(`${schema}.job_dependencies`)} d where d.child_id = id)`}`.as(
+          "waiting_for",
+        ),
+      )
+      .where(conditionsOf(filter, states) as never)
+      .orderBy("id", filter.oldestFirst ? "asc" : "desc")
+      .limit(filter.limit + 1)
+      .execute()
+    rows.push(...(found as unknown as SnapshotRow[]))
+  }
+  rows.sort((a, b) => (a.id < b.id ? -1 : 1) * (filter.oldestFirst ? 1 : -1))
+  const page = rows.slice(0, filter.limit)
+  return { jobs: page.map((row) => snapshotOf(row)), next: rows.length > filter.limit ? page.at(-1)!.id : null }
+}
+
+/** Ids only, at most `most`, from one table: for bulk actions. Finished ones in the order of their finish, live ones in that of their creation. */
+export async function findIds(
+  runner: Runner,
+  schema: string,
+  source: Source,
+  filter: CheckedFilter,
+  most: number,
+  finishedBefore?: Date,
+): Promise<string[]> {
+  const db = kyselyOver(executorOn(runner)).withSchema(schema)
+  const states = (source === "jobs" ? LIVE_STATES : END_STATES).filter((state) => filter.states.includes(state))
+  if (states.length === 0) return []
+  let query = db
+    .selectFrom(source as "finished_jobs")
+    .select("id")
+    .where(conditionsOf(filter, states) as never)
+    .limit(most)
+  if (source === "finished_jobs") {
+    query = query.orderBy("finished_at").orderBy("id")
+    if (finishedBefore !== undefined) query = query.where("finished_at", "<=", finishedBefore)
+  } else query = query.orderBy("id")
+  return (await query.execute()).map((row) => row.id)
+}
+
+/** How many a bulk action on the filter would touch. */
+export async function countJobs(runner: Runner, schema: string, source: Source, filter: CheckedFilter): Promise<number> {
+  const db = kyselyOver(executorOn(runner)).withSchema(schema)
+  const states = (source === "jobs" ? LIVE_STATES : END_STATES).filter((state) => filter.states.includes(state))
+  const row = await db
+    .selectFrom(source as "finished_jobs")
+    .select(sql<string>`count(*)`.as("n"))
+    .where(conditionsOf(filter, states) as never)
+    .executeTakeFirstOrThrow()
+  return Number(row.n)
+}

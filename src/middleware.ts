@@ -1,0 +1,22 @@
+/** Onions: functions that each wrap the next, as in Koa. The first given is the outermost. */
+import { TuskError } from "./errors.js"
+
+/** Runs `core` inside of the middlewares. Each may call `next` once. */
+export function compose<C>(
+  middlewares: readonly ((context: C, next: () => Promise<unknown>) => Promise<unknown>)[],
+  context: C,
+  core: () => Promise<unknown>,
+): Promise<unknown> {
+  const run = (at: number): Promise<unknown> => {
+    const middleware = middlewares[at]
+    if (middleware === undefined) return core()
+    let called = false
+    return middleware(context, () => {
+      if (called) return Promise.reject(new TuskError("NEXT_TWICE", "A middleware called next() twice; call it once"))
+      called = true
+      return run(at + 1)
+    })
+  }
+  // A middleware that is no async function may throw at once.
+  return Promise.resolve().then(() => run(0))
+}
