@@ -4,7 +4,7 @@ import { checkKeys } from "./option-checks.js"
 import type { Backoff, BackoffFunction, Duration } from "./types.js"
 
 /** What counts when a task and a job say nothing; also fills in what `{ base }` leaves out. */
-export const DEFAULT_BACKOFF: { base: number; first: Duration; max: Duration; jitter: number } = { base: 2, first: "1s", max: "1h", jitter: 0.1 }
+const DEFAULT_BACKOFF: { base: number; first: Duration; max: Duration; jitter: number } = { base: 2, first: "1s", max: "1h", jitter: 0.1 }
 
 /**
  * The wait in milliseconds before retry `retry` (1 is the first). Never throws and never exceeds 100 years: a function that throws or returns

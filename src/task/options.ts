@@ -108,8 +108,8 @@ export interface CheckedOptions {
   readonly wake: boolean
 }
 
-// Views made by `with()` are frozen and used for many jobs: check each once.
-const checkedViews = new WeakMap<EnqueueOptions, CheckedOptions>()
+// Views made by `with()` are frozen and used for many jobs: each carries what its check found. (Not in a WeakMap: that costs as much as the check.)
+const CHECKED: unique symbol = Symbol("checked")
 
 /** No options, for jobs of a bare task. */
 export const NO_OPTIONS: EnqueueOptions = mergeOptions({}, {}, "")
@@ -120,9 +120,10 @@ export function mergeOptions(base: EnqueueOptions, extra: EnqueueOptions, taskNa
   if (typeof given !== "object" || given === null || Array.isArray(given)) {
     throw invalidOption(`The options of a job of task "${taskName}"`, given, "which is not an object", "write with({ delay: 5 })")
   }
-  const merged = Object.freeze({ ...base, ...Object.fromEntries(Object.entries(extra).filter(([, value]) => value !== undefined)) })
-  checkedViews.set(merged, check(merged, taskName))
-  return merged
+  const isGiven = ([, value]: [string, unknown]): boolean => value !== undefined
+  const merged = { ...base, ...Object.fromEntries(Object.entries(extra).filter(isGiven)) }
+  Object.defineProperty(merged, CHECKED, { value: check(merged, taskName) })
+  return Object.freeze(merged)
 }
 
 /**
@@ -130,7 +131,9 @@ export function mergeOptions(base: EnqueueOptions, extra: EnqueueOptions, taskNa
  * @throws InvalidOptionError
  */
 export function checkEnqueueOptions(options: EnqueueOptions, taskName: string): CheckedOptions {
-  return checkedViews.get(options) ?? check(options, taskName)
+  const view = options as { [CHECKED]?: CheckedOptions }
+  // Its own: an object that inherits from a view may say something else.
+  return (Object.hasOwn(view, CHECKED) ? view[CHECKED] : undefined) ?? check(options, taskName)
 }
 
 function check(options: EnqueueOptions, taskName: string): CheckedOptions {

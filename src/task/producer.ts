@@ -11,7 +11,7 @@ import type { BoundTask, EnqueueOptions, Task, When } from "./types.js"
 type AnyBoundTask = BoundTask<readonly any[], unknown>
 
 /** The enqueueing half of a task, with options. Its methods need no `this`, so they may be taken off and passed on. */
-export function createProducer(spec: TaskSpec, options: EnqueueOptions): AnyBoundTask {
+function createProducer(spec: TaskSpec, options: EnqueueOptions): AnyBoundTask {
   const enqueue = async (...args: unknown[]): Promise<Job> => {
     const [job] = await clientFor(options.via).submit([{ task: spec, args, options }])
     return job!

@@ -270,6 +270,13 @@ test("merging: the later wins, undefined changes nothing, both stay as they were
   expect(() => mergeOptions(first, null as unknown as EnqueueOptions, "t")).toThrow('The options of a job of task "t" is null')
 })
 
+test("a copy of a merged view, or an object on top of one, is checked anew", () => {
+  const merged = mergeOptions(NO_OPTIONS, { priority: 1 }, "t")
+  expect(checkEnqueueOptions({ ...merged, priority: 2 }, "t").priority).toBe(2)
+  expect(checkEnqueueOptions(Object.create(merged, { priority: { value: 3, enumerable: true } }), "t").priority).toBe(3)
+  expect(() => checkEnqueueOptions({ ...merged, priority: 1e9 }, "t")).toThrow(InvalidOptionError)
+})
+
 test("what the caller changes later changes nothing", () => {
   const headers = { a: "1" }
   const dependsOn = [ID]
