@@ -5,10 +5,11 @@ language plpgsql volatile
 as $$
 begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
-  select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
-    now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
-    coalesce((r.options -> 'repeat' ->> 'maxAttempts')::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
-  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
-  select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
+  select {schema}.uuid_v7(), now() + {schema}.amount(r.options -> 'repeat' -> 'everyMs', 3155760000000) * interval '1 millisecond',
+    now() + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000) * interval '1 millisecond',
+    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb)
+  where {schema}.amount(r.options -> 'repeat' -> 'everyMs', 0) is not null;
+  select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
 $$

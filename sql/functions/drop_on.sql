@@ -9,7 +9,7 @@ as $$
     when kept_ms > 15 * 86400000::double precision then 'infinity'::date
     else ((now() + kept_ms * interval '1 millisecond') at time zone 'UTC')::date
   end
-  from (select kept, case when jsonb_typeof(kept) = 'number' then (kept #>> '{}')::double precision end as kept_ms
+  from (select kept, coalesce({schema}.amount(kept, 3155760000000), case final when 'completed' then 86400000 else 14 * 86400000::double precision end) as kept_ms
         from (select coalesce(own -> class, of_queue -> class, stock) as kept
               from (select case final when 'completed' then 'completed' else 'failed' end as class,
                            to_jsonb(case final when 'completed' then 86400000 else 14 * 86400000::bigint end) as stock) c) k) m

@@ -3,7 +3,7 @@
 -- orphans: look also for jobs whose worker has no row any more (it claimed at the moment when it was taken for dead); that walks all of
 -- jobs_leased, so it is asked for seldom.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
-create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -29,7 +29,7 @@ begin
       format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors,
     count(*) as n
   into lost
-  from (select id, crashes, coalesce((options ->> 'maxCrashes')::integer, 5) as cap from {schema}.jobs
+  from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
         where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
 
   with returned as (
@@ -50,7 +50,9 @@ begin
   into over_ids, over_errors
   from {schema}.jobs where id = any (lost.again) and cancel_requested;
   if cardinality(over_ids) > 0 then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (over_ids);
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
+      jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
+    into failed, cancelled from {schema}.jobs where id = any (over_ids);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;

@@ -1,4 +1,5 @@
 -- Takes failed, expired and cancelled jobs back to waiting: attempts count on, max_attempts grows by a fresh budget, a ttl begins anew.
+-- (Budget and ttl of the first time stand in options from then on: the row's own grow with each retry.)
 -- Children that are still blocked by them wait on. Returns the ids and the lanes. Twice: the second finds nothing finished.
 create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb)
 language plpgsql volatile
@@ -12,13 +13,15 @@ begin
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
       headers, options, attempts, error, custom_id, parents)
-    select g.id, g.created_at, now() + (g.expires_at - g.created_at), g.scheduled_for, g.attempt,
-      g.attempt + coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1)), 0, 'waiting', g.priority,
+    select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
-      coalesce(g.options, '{}') || jsonb_build_object('budget', coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1))),
+      coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.parents
-    from gone g order by g.finished_at
+    from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
+            coalesce({schema}.amount(options -> 'ttl', 3155760000000), extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
+          from gone) g
+    order by g.finished_at
     on conflict do nothing
     returning id, queue, priority, seq
   )

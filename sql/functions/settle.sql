@@ -48,7 +48,7 @@ begin
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
       crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
-      case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
+      case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
@@ -82,7 +82,7 @@ begin
 
   if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
     with s as (
-      select * from unnest(ids, leases, outcomes, delays, errors) s (id, lease, outcome, delay, error)
+      select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress)
     ), returned as (
       update {schema}.jobs j set
         state = (case when s.delay > 0 then 'delayed' else 'waiting' end)::{schema}.job_state,
@@ -91,7 +91,7 @@ begin
         attempt = case when s.outcome = 'retry' then j.attempt else j.attempt - 1 end,
         attempts = case when s.outcome = 'retry' then coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id, s.error) else j.attempts end,
         error = case when s.outcome = 'retry' then s.error else j.error end,
-        progress = case when s.outcome = 'retry' then null else j.progress end,
+        progress = case when s.outcome = 'retry' then null else coalesce(s.last_progress, j.progress) end,
         lease = null, worker_id = null, started_at = null
       from s
       where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested

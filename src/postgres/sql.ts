@@ -54,6 +54,14 @@ returning
 )
 select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms
 from added group by queue, priority`,
+  lost_claims: `select s.settled, s.lanes
+from (
+  select array_agg(j.id order by j.id) as ids, array_agg(j.lease order by j.id) as leases
+  from {schema}.jobs j
+  where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ($3::bigint[])
+) x
+cross join lateral {schema}.settle($1, x.ids, x.leases, array_fill('released'::text, array[coalesce(cardinality(x.ids), 0)]), null, null, null, null) s
+where x.ids is not null`,
   next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
   extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
   extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule`,
@@ -96,7 +104,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
-  rescue: `select rescued, failed, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2)`,
+  rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2)`,
   settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
@@ -328,12 +336,18 @@ language plpgsql volatile
 as $$
 begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
-  select {schema}.uuid_v7(), now() + (r.options -> 'repeat' ->> 'everyMs')::double precision * interval '1 millisecond',
-    now() + (r.options -> 'repeat' ->> 'ttlMs')::double precision * interval '1 millisecond',
-    coalesce((r.options -> 'repeat' ->> 'maxAttempts')::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
-  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb);
-  select min((r -> 'options' -> 'repeat' ->> 'everyMs')::double precision) into due_ms from jsonb_array_elements(repeats) r;
+  select {schema}.uuid_v7(), now() + {schema}.amount(r.options -> 'repeat' -> 'everyMs', 3155760000000) * interval '1 millisecond',
+    now() + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000) * interval '1 millisecond',
+    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
+  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb)
+  where {schema}.amount(r.options -> 'repeat' -> 'everyMs', 0) is not null;
+  select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
+$$`,
+  amount: `create or replace function {schema}.amount(value jsonb, most double precision) returns double precision
+language sql immutable
+as $$
+  select case when jsonb_typeof(value) = 'number' then least(greatest((value #>> '{}')::numeric, 0), most::numeric)::double precision end
 $$`,
   attempt: `create or replace function {schema}.attempt(number integer, started_at timestamptz, worker uuid, error jsonb) returns jsonb
 language sql stable
@@ -371,7 +385,7 @@ as $$
     when kept_ms > 15 * 86400000::double precision then 'infinity'::date
     else ((now() + kept_ms * interval '1 millisecond') at time zone 'UTC')::date
   end
-  from (select kept, case when jsonb_typeof(kept) = 'number' then (kept #>> '{}')::double precision end as kept_ms
+  from (select kept, coalesce({schema}.amount(kept, 3155760000000), case final when 'completed' then 86400000 else 14 * 86400000::double precision end) as kept_ms
         from (select coalesce(own -> class, of_queue -> class, stock) as kept
               from (select case final when 'completed' then 'completed' else 'failed' end as class,
                            to_jsonb(case final when 'completed' then 86400000 else 14 * 86400000::bigint end) as stock) c) k) m
@@ -547,7 +561,7 @@ begin
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
 $$`,
-  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -573,7 +587,7 @@ begin
       format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors,
     count(*) as n
   into lost
-  from (select id, crashes, coalesce((options ->> 'maxCrashes')::integer, 5) as cap from {schema}.jobs
+  from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
         where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
@@ -591,7 +605,9 @@ begin
   into over_ids, over_errors
   from {schema}.jobs where id = any (lost.again) and cancel_requested;
   if cardinality(over_ids) > 0 then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) into failed from {schema}.jobs where id = any (over_ids);
+    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
+      jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
+    into failed, cancelled from {schema}.jobs where id = any (over_ids);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
@@ -674,13 +690,15 @@ begin
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
       headers, options, attempts, error, custom_id, parents)
-    select g.id, g.created_at, now() + (g.expires_at - g.created_at), g.scheduled_for, g.attempt,
-      g.attempt + coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1)), 0, 'waiting', g.priority,
+    select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
-      coalesce(g.options, '{}') || jsonb_build_object('budget', coalesce((g.options ->> 'budget')::integer, greatest(g.max_attempts - g.crashes, 1))),
+      coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.parents
-    from gone g order by g.finished_at
+    from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
+            coalesce({schema}.amount(options -> 'ttl', 3155760000000), extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
+          from gone) g
+    order by g.finished_at
     on conflict do nothing
     returning id, queue, priority, seq
   )
@@ -723,7 +741,7 @@ begin
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
       crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
-      case when g.day = 'infinity' then now() + ((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) ->> case g.final when 'completed' then 'completed' else 'failed' end)::double precision * interval '1 millisecond' end,
+      case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
@@ -753,7 +771,7 @@ begin
   end if;
   if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
     with s as (
-      select * from unnest(ids, leases, outcomes, delays, errors) s (id, lease, outcome, delay, error)
+      select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress)
     ), returned as (
       update {schema}.jobs j set
         state = (case when s.delay > 0 then 'delayed' else 'waiting' end)::{schema}.job_state,
@@ -762,7 +780,7 @@ begin
         attempt = case when s.outcome = 'retry' then j.attempt else j.attempt - 1 end,
         attempts = case when s.outcome = 'retry' then coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id, s.error) else j.attempts end,
         error = case when s.outcome = 'retry' then s.error else j.error end,
-        progress = case when s.outcome = 'retry' then null else j.progress end,
+        progress = case when s.outcome = 'retry' then null else coalesce(s.last_progress, j.progress) end,
         lease = null, worker_id = null, started_at = null
       from s
       where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested

@@ -5,12 +5,13 @@
  * lock lets one through). Time is the database's: one query says in how many milliseconds something falls due, and the worker sleeps that long.
  * A hint that something is due sooner shortens the sleep; a lost hint costs a poll.
  */
-
 import { fireDue } from "../jobs/fire.js"
+import { isTransient } from "../postgres/failure.js"
 import type { SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { lanesOf, type Notifier } from "../postgres/wake.js"
+import { RetryPause } from "../retry-pause.js"
 import { Service, type ServiceOptions } from "../service.js"
 
 /** A job that a duty ended or took back. */
@@ -28,7 +29,7 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   /** The floor under hints, in milliseconds. */
   readonly pollMs: number
   readonly rescueEveryMs: number
-  readonly ended: (jobs: readonly EndedJob[], how: "expired" | "failed" | "stalled") => void
+  readonly ended: (jobs: readonly EndedJob[], how: "expired" | "failed" | "cancelled" | "stalled") => void
 }
 
 const BATCH = 500
@@ -38,13 +39,33 @@ const PRUNE_EVERY_MS = 60_000
 const ORPHANS_EVERY_MS = 60_000
 const PARTITIONS_EVERY_MS = 3_600_000
 
+/** A duty, when it is due next, and its own pause after a failure: one that fails holds up no other. */
+interface Duty {
+  readonly name: string
+  at: number
+  readonly pause: RetryPause
+  /** Returns the milliseconds until the next time. */
+  readonly work: () => Promise<number>
+}
+
 export class Duties extends Service {
   readonly #options: DutiesOptions
-  #dueAt = 0
-  #rescueAt = 0
+  readonly #due: Duty = duty("promoting, expiring and firing", () => this.#runDue())
+  readonly #duties: readonly Duty[] = [
+    this.#due,
+    duty("rescuing", () => this.#runRescue()),
+    duty("pruning", async () => {
+      const { runner, statements } = this.#options
+      await runner.run({ ...statements.prune, values: [BATCH] })
+      return spread(PRUNE_EVERY_MS)
+    }),
+    duty("keeping partitions", async () => {
+      const { runner, statements } = this.#options
+      await runner.run(statements.partitions)
+      return spread(PARTITIONS_EVERY_MS)
+    }),
+  ]
   #orphansAt = 0
-  #pruneAt = 0
-  #partitionsAt = 0
 
   constructor(options: DutiesOptions) {
     super({ ...options, name: "duties" })
@@ -54,47 +75,41 @@ export class Duties extends Service {
   /** Something falls due in this many milliseconds. */
   hint(ms: number): void {
     const at = performance.now() + ms
-    if (at < this.#dueAt) {
-      this.#dueAt = at
+    if (at < this.#due.at) {
+      this.#due.at = at
       this.wake()
     }
   }
 
   protected override async onStart(): Promise<void> {
+    // Without partitions no job can end: a worker that cannot make them must not begin.
     await this.#options.runner.run(this.#options.statements.partitions)
-    const now = performance.now()
-    // Workers that start together spread their rounds.
-    this.#partitionsAt = now + PARTITIONS_EVERY_MS * (0.5 + Math.random())
-    this.#pruneAt = now + PRUNE_EVERY_MS * Math.random()
     this.spawn(() => this.loop(() => this.#round()))
   }
 
   async #round(): Promise<number> {
-    const { runner, statements, pollMs } = this.#options
-    if (performance.now() >= this.#dueAt) await this.#runDue()
-    if (performance.now() >= this.#rescueAt) {
-      const orphans = performance.now() >= this.#orphansAt
-      const more = await this.#rescue(orphans)
-      if (orphans && !more) this.#orphansAt = performance.now() + ORPHANS_EVERY_MS
-      this.#rescueAt = more ? 0 : performance.now() + this.#options.rescueEveryMs * (0.9 + 0.2 * Math.random())
+    for (const duty of this.#duties) {
+      if (performance.now() < duty.at) continue
+      // A hint that comes while the statements run must not be overwritten by their older answer.
+      duty.at = Number.POSITIVE_INFINITY
+      let next: number
+      try {
+        next = await duty.work()
+        duty.pause.reset()
+      } catch (error) {
+        if (this.signal.aborted) return 0
+        next = duty.pause.next()
+        this.logger[isTransient(error) ? "warn" : "error"](`${duty.name} failed and is tried again in ${next} ms`, { error: error as Error })
+      }
+      duty.at = Math.min(duty.at, performance.now() + next)
     }
-    if (performance.now() >= this.#pruneAt) {
-      await runner.run({ ...statements.prune, values: [BATCH] })
-      this.#pruneAt = performance.now() + PRUNE_EVERY_MS * (0.9 + 0.2 * Math.random())
-    }
-    if (performance.now() >= this.#partitionsAt) {
-      await runner.run(statements.partitions)
-      this.#partitionsAt = performance.now() + PARTITIONS_EVERY_MS
-    }
-    const next = Math.min(this.#dueAt, this.#rescueAt, this.#pruneAt, this.#partitionsAt, performance.now() + pollMs)
-    return Math.max(0, next - performance.now())
+    const next = Math.min(...this.#duties.map((duty) => duty.at))
+    return Math.max(0, Math.min(next - performance.now(), this.#options.pollMs))
   }
 
-  /** Promotes, expires and fires until nothing is late, then notes when the next thing is due. */
-  async #runDue(): Promise<void> {
+  /** Promotes, expires and fires until nothing is late. */
+  async #runDue(): Promise<number> {
     const { runner, statements, pollMs } = this.#options
-    // A hint that comes while the statements run must not be overwritten by their older answer.
-    this.#dueAt = Number.POSITIVE_INFINITY
     for (;;) {
       const asked = performance.now()
       const [due] = await runner.run<DueRow>(statements.next_due)
@@ -103,18 +118,23 @@ export class Duties extends Service {
         due?.expiry ?? Number.POSITIVE_INFINITY,
         due?.schedule ?? Number.POSITIVE_INFINITY,
       )
-      if (next > 0) {
-        this.#dueAt = Math.min(this.#dueAt, asked + Math.min(next, pollMs * (0.9 + 0.2 * Math.random())))
-        return
+      if (next > 0) return asked + Math.min(next, spread(pollMs)) - performance.now()
+      let failure: unknown
+      let did = false
+      for (const [late, work] of [
+        [due?.delayed, () => this.#promote()],
+        [due?.expiry, () => this.#expire()],
+        [due?.schedule, () => this.#fire()],
+      ] as const) {
+        try {
+          if (isLate(late) && (await work())) did = true
+        } catch (error) {
+          failure ??= error
+        }
       }
-      const promoted = isLate(due?.delayed) && (await this.#promote())
-      const expired = isLate(due?.expiry) && (await this.#expire())
-      const fired = isLate(due?.schedule) && (await this.#fire())
-      if (!promoted && !expired && !fired) {
-        // Late, yet not ours to do: another worker holds the rows just now. Look again in a moment.
-        this.#dueAt = Math.min(this.#dueAt, performance.now() + BUSY_PAUSE_MS)
-        return
-      }
+      if (failure !== undefined) throw failure
+      // Late, yet not ours to do: another worker holds the rows just now. Look again in a moment.
+      if (!did) return BUSY_PAUSE_MS
     }
   }
 
@@ -142,29 +162,44 @@ export class Duties extends Service {
     return fired.schedules > 0
   }
 
+  async #runRescue(): Promise<number> {
+    const orphans = performance.now() >= this.#orphansAt
+    if (await this.#rescue(orphans)) return 0
+    if (orphans) this.#orphansAt = performance.now() + ORPHANS_EVERY_MS
+    return spread(this.#options.rescueEveryMs)
+  }
+
   /** True when there may be more to take back. */
   async #rescue(orphans: boolean): Promise<boolean> {
     const { runner, statements } = this.#options
-    const [row] = await runner.run<EndRow & { rescued: EndedJob[] | null; failed: EndedJob[] | null; workers: string[] | null }>({
-      ...statements.rescue,
-      values: [BATCH, orphans],
-    })
+    const [row] = await runner.run<RescueRow>({ ...statements.rescue, values: [BATCH, orphans] })
     if (row?.workers == null) return false
+    const { rescued, failed, cancelled } = row
     this.logger.warn("jobs of workers that vanished were taken back", {
       workers: row.workers,
-      jobs: row.rescued?.length ?? 0,
-      failed: row.failed?.length ?? 0,
+      jobs: rescued?.length ?? 0,
+      failed: failed?.length ?? 0,
     })
-    if (row.rescued !== null && row.rescued.length > 0) this.#options.ended(row.rescued, "stalled")
-    if (row.failed !== null && row.failed.length > 0) this.#options.ended(row.failed, "failed")
+    if (rescued !== null) this.#options.ended(rescued, "stalled")
+    if (failed !== null) this.#options.ended(failed, "failed")
+    if (cancelled !== null) this.#options.ended(cancelled, "cancelled")
     this.#follow(row)
-    return (row.rescued?.length ?? 0) + (row.failed?.length ?? 0) >= BATCH
+    return (rescued?.length ?? 0) + (failed?.length ?? 0) + (cancelled?.length ?? 0) >= BATCH
   }
 
   #follow(row: EndRow): void {
     if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
     if (row.watched !== null) this.#options.notifier.ended(row.watched)
   }
+}
+
+function duty(name: string, work: () => Promise<number>): Duty {
+  return { name, at: 0, pause: new RetryPause(), work }
+}
+
+/** A tenth more or less, so that workers that started together do not stay in step. */
+function spread(ms: number): number {
+  return ms * (0.9 + 0.2 * Math.random())
 }
 
 interface EndRow {
@@ -181,4 +216,11 @@ interface DueRow {
 
 function isLate(ms: number | null | undefined): boolean {
   return ms != null && ms <= 0
+}
+
+interface RescueRow extends EndRow {
+  rescued: EndedJob[] | null
+  failed: EndedJob[] | null
+  cancelled: EndedJob[] | null
+  workers: string[] | null
 }

@@ -215,6 +215,11 @@ CREATE OR REPLACE FUNCTION tusk.add_repeats(repeats jsonb, OUT lanes jsonb, OUT 
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE FUNCTION tusk.amount(value jsonb, most double precision)
+ RETURNS double precision
+ LANGUAGE sql
+ IMMUTABLE;
+
 CREATE OR REPLACE FUNCTION tusk.attempt(number integer, started_at timestamp with time zone, worker uuid, error jsonb)
  RETURNS jsonb
  LANGUAGE sql
@@ -252,7 +257,7 @@ CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], OUT ids uuid[], OUT 
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, OUT rescued jsonb, OUT failed jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, OUT rescued jsonb, OUT failed jsonb, OUT cancelled jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql;
 
