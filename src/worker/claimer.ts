@@ -17,17 +17,21 @@ export interface ClaimHost {
   readonly statements: Statements
   readonly logger: Logger
   readonly workerId: () => string
+  /** How long a claim may take, in milliseconds. */
+  readonly claimTimeoutMs: number
   /** May anything be claimed just now? */
   mayClaim(): boolean
   /** Slots left in the worker as a whole. */
   freeSlots(): number
   /** Names of the tasks that have a handler here. */
   knownTasks(): readonly string[]
-  /** Starts a job; its slot is free again when `done` is called. */
+  /** Starts a job. Its slot is free again when `done` is called; whoever calls it pumps afterwards. */
   start(row: ClaimedRow, queue: string, done: (ranMs: number) => void): void
+  /** Whether what was claimed may still be started. */
+  holdsLease(): boolean
   /** Gives claimed jobs back that were not started. */
   release(rows: readonly ClaimedRow[], queue: string): void
-  /** The lanes of this queue have just become empty. */
+  /** The lanes of this queue gave jobs and have just become empty. */
   wentIdle(): void
   failed(error: unknown): void
 }
@@ -40,7 +44,6 @@ const MAX_AHEAD = 1_000
 /** Runs to have seen before anything is claimed ahead. */
 const MIN_SAMPLES = 8
 const STALE_MS = 1_000
-const CLAIM_TIMEOUT_MS = 15_000
 
 export class QueueClaimer {
   readonly queue: string
@@ -56,6 +59,8 @@ export class QueueClaimer {
   #meanMs = 0
   #staleTimer: NodeJS.Timeout | undefined
   #pumping = false
+  /** Jobs came since the lanes were empty last. */
+  #gained = false
 
   constructor(queue: string, concurrency: number, lanes: QueueLanes, host: ClaimHost) {
     this.queue = queue
@@ -71,6 +76,10 @@ export class QueueClaimer {
   get buffered(): number {
     return this.#buffer.length - this.#at
   }
+  /** The leases of what is claimed and not started. */
+  leases(): string[] {
+    return this.#buffer.slice(this.#at).map((row) => row.lease)
+  }
   get claiming(): Promise<void> | undefined {
     return this.#claiming
   }
@@ -81,7 +90,10 @@ export class QueueClaimer {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.buffered > 0 && this.#running < this.concurrency && this.#host.freeSlots() > 0) this.#startNext()
+      while (this.buffered > 0 && this.#running < this.concurrency && this.#host.freeSlots() > 0) {
+        if (this.#host.holdsLease()) this.#startNext()
+        else this.releaseAll()
+      }
     } finally {
       this.#pumping = false
     }
@@ -102,6 +114,17 @@ export class QueueClaimer {
     if (rest.length > 0) this.#host.release(rest, this.queue)
   }
 
+  /** Hands back those of these jobs that were not started: they were cancelled or removed meanwhile. */
+  withdraw(ids: ReadonlySet<string>): void {
+    if (this.buffered === 0) return
+    const waiting = this.#buffer.slice(this.#at)
+    const gone = waiting.filter((row) => ids.has(row.id))
+    if (gone.length === 0) return
+    this.#buffer = waiting.filter((row) => !ids.has(row.id))
+    this.#at = 0
+    this.#host.release(gone, this.queue)
+  }
+
   #startNext(): void {
     const row = this.#buffer[this.#at++]!
     if (this.#at === this.#buffer.length) {
@@ -113,7 +136,6 @@ export class QueueClaimer {
       this.#running--
       this.#samples++
       this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
-      this.pump()
     })
   }
 
@@ -142,14 +164,14 @@ export class QueueClaimer {
           ...this.#host.statements.claim,
           values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId(), this.#host.knownTasks()],
         },
-        CLAIM_TIMEOUT_MS,
+        this.#host.claimTimeoutMs,
       )
       this.lanes.claimed(
         plan,
         rows.map((row) => ({ priority: row.priority, seq: Number(row.seq) })),
         rows.length >= limit,
       )
-      if (rows.length > 0) this.#take(rows)
+      if (rows.length > 0) this.#take(inOrder(rows))
     } catch (error) {
       this.lanes.failed(plan)
       this.#host.failed(error)
@@ -157,13 +179,18 @@ export class QueueClaimer {
     } finally {
       this.#claiming = undefined
     }
-    if (!this.lanes.hot) this.#host.wentIdle()
+    if (!this.lanes.hot && this.#gained) {
+      // What the claims passed over (locked just then, or committed late) is worth a look; where nothing was to be had a sweep finds no more.
+      this.#gained = false
+      this.#host.wentIdle()
+    }
     this.pump()
   }
 
   #take(rows: ClaimedRow[]): void {
     const now = performance.now()
     for (const row of rows) row.claimedAt = now
+    this.#gained = true
     this.#buffer = this.buffered === 0 ? rows : this.#buffer.slice(this.#at).concat(rows)
     this.#at = 0
     if (!this.#host.mayClaim()) this.releaseAll()
@@ -176,16 +203,28 @@ export class QueueClaimer {
       this.#staleTimer = undefined
       return
     }
-    this.#staleTimer ??= setTimeout(() => {
-      this.#staleTimer = undefined
-      const oldest = this.#buffer[this.#at]?.claimedAt ?? Number.POSITIVE_INFINITY
-      if (performance.now() - oldest >= STALE_MS - 50) {
+    if (this.#staleTimer !== undefined) return
+    const due = (this.#buffer[this.#at]?.claimedAt ?? 0) + STALE_MS
+    this.#staleTimer = setTimeout(
+      () => {
+        this.#staleTimer = undefined
+        const oldest = this.#buffer[this.#at]?.claimedAt ?? Number.POSITIVE_INFINITY
+        // A timer may fire a little early.
+        if (performance.now() - oldest < STALE_MS - 5) return this.#watchBuffer()
         // These handlers are not fast any more; learn it anew.
         this.#samples = 0
         this.#meanMs = 0
         this.#lastLimit = 0
         this.releaseAll()
-      } else this.#watchBuffer()
-    }, STALE_MS)
+      },
+      Math.max(due - performance.now(), 0),
+    )
   }
+}
+
+/** In the order in which they shall start. The plan of the claim usually returns them so, but nothing obliges it to. */
+function inOrder(rows: ClaimedRow[]): ClaimedRow[] {
+  const later = (a: ClaimedRow, b: ClaimedRow): number => a.priority - b.priority || Number(a.seq) - Number(b.seq)
+  for (let i = 1; i < rows.length; i++) if (later(rows[i - 1]!, rows[i]!) > 0) return rows.sort(later)
+  return rows
 }

@@ -7,6 +7,9 @@
  *
  *   alive --no beat for a lease--> fenced (runs aborted, nothing claimed) --a beat succeeds--> alive
  *   a beat that finds no row: the jobs were taken; runs aborted, registered anew
+ *
+ * The end of the lease is a timer of its own: a beat into a black hole, or one that waits for a connection, may answer much later. When the event
+ * loop was blocked that timer is late itself; then the beat that goes out in the same turn gets its chance first.
  */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
@@ -36,6 +39,9 @@ export class Heartbeat extends Service {
   #lastBeat = 0
   #expectedAt = 0
   #fenced = false
+  #leaseEnd: NodeJS.Timeout | undefined
+  /** Tasks of runs that have ended since the last beat and took long: one of them may have blocked the event loop. */
+  readonly #longRuns = new Set<string>()
 
   constructor(options: HeartbeatOptions) {
     super({ ...options, name: "heartbeat" })
@@ -47,10 +53,20 @@ export class Heartbeat extends Service {
     return this.#fenced
   }
 
+  /** Whether what was claimed may be relied on to be ours still: false also when a blocked event loop has kept the lease's end from being noticed. */
+  get holdsLease(): boolean {
+    return !this.#fenced && performance.now() - this.#lastBeat < this.#options.leaseMs
+  }
+
+  /** A handler has returned. */
+  ended(run: Run): void {
+    if (performance.now() - run.startedAt > this.#options.leaseMs / 2) this.#longRuns.add(run.task)
+  }
+
   protected override async onStart(): Promise<void> {
     const sent = performance.now()
     await this.#options.register()
-    this.#lastBeat = sent
+    this.#beaten(sent)
     const every = this.#options.leaseMs / 4
     this.#expectedAt = performance.now() + every
     this.spawn(async () => {
@@ -59,12 +75,36 @@ export class Heartbeat extends Service {
     })
   }
 
+  protected override onStop(): void {
+    clearTimeout(this.#leaseEnd)
+  }
+
+  #beaten(sent: number): void {
+    this.#lastBeat = sent
+    clearTimeout(this.#leaseEnd)
+    const due = sent + this.#options.leaseMs
+    this.#leaseEnd = setTimeout(() => this.#leaseEnded(due), due - performance.now())
+  }
+
+  #leaseEnded(due: number): void {
+    const every = this.#options.leaseMs / 4
+    if (performance.now() - due > every) this.#leaseEnd = setTimeout(() => this.#fence(), every)
+    else this.#fence()
+  }
+
+  #fence(): void {
+    this.#fenced = true
+    this.logger.error("no heartbeat has reached the database for a whole lease; the worker gives up its running jobs until one does")
+    this.#options.lostAll("no heartbeat could be recorded for the length of the lease")
+  }
+
   async #beat(): Promise<number> {
     const { leaseMs, runner, statements, workerId } = this.#options
     const every = leaseMs / 4
     const sent = performance.now()
     const lag = sent - this.#expectedAt
     if (lag > leaseMs / 2) this.#warnOfLag(lag)
+    this.#longRuns.clear()
     // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
     const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every)
     try {
@@ -81,7 +121,7 @@ export class Heartbeat extends Service {
         if (gone.length > 0) this.#options.lost(gone, "another worker has the job, or it was removed")
         if (row.cancelled !== null) this.#options.cancelled(row.cancelled)
       }
-      this.#lastBeat = sent
+      this.#beaten(sent)
       if (this.#fenced) {
         this.#fenced = false
         this.logger.info("the worker reaches its database again")
@@ -90,13 +130,7 @@ export class Heartbeat extends Service {
       this.#expectedAt = performance.now() + every
       return every
     } catch (error) {
-      if (!this.#fenced && performance.now() - this.#lastBeat >= leaseMs) {
-        this.#fenced = true
-        this.logger.error("no heartbeat has reached the database for a whole lease; the worker gives up its running jobs until one does", {
-          error: error as Error,
-        })
-        this.#options.lostAll("no heartbeat could be recorded for the length of the lease")
-      } else this.logger.warn("a heartbeat could not be recorded", { error: error as Error })
+      this.logger.warn("a heartbeat could not be recorded", { error: error as Error })
       const pause = Math.min(every / 4, 1_000)
       this.#expectedAt = performance.now() + pause
       return pause
@@ -104,7 +138,7 @@ export class Heartbeat extends Service {
   }
 
   #warnOfLag(lagMs: number): void {
-    const tasks = [...new Set([...this.#options.openRuns()].map((run) => run.task))]
+    const tasks = [...new Set([...[...this.#options.openRuns()].map((run) => run.task), ...this.#longRuns])]
     this.logger.warn(
       `the event loop was blocked for ${Math.round(lagMs)} ms, with a lease of ${this.#options.leaseMs} ms: a handler that computes for so long loses its job to another worker`,
       { tasks },

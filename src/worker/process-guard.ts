@@ -2,6 +2,7 @@
  * What a worker must do for the whole process, while at least one worker runs: end by signals in good order, and keep a promise that a handler
  * left to reject from ending the process.
  */
+import { constants } from "node:os"
 import type { Logger } from "../logger.js"
 import { jobStorage } from "./current-job.js"
 
@@ -26,7 +27,8 @@ export function drainOnSignals(worker: Guarded): () => void {
     for (const signal of SIGNALS) {
       const handler = (): void => void onSignal(signal)
       handlers.set(signal, handler)
-      process.on(signal, handler)
+      // First, so that a `once` listener of the application's is still there when we look whether there is any.
+      process.prependListener(signal, handler)
     }
   }
   return () => {
@@ -49,7 +51,10 @@ async function onSignal(signal: Signal): Promise<void> {
     ending = false
   }
   unlisten()
-  if (ours) process.kill(process.pid, signal)
+  if (!ours) return
+  process.kill(process.pid, signal)
+  // The first process of a container is spared by signals that it does not listen to.
+  if (process.pid === 1) process.exit(128 + constants.signals[signal])
 }
 
 let rejectionUsers = 0

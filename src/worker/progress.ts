@@ -15,6 +15,8 @@ const EVERY_MS = 250
 export class Progress extends Service {
   readonly #options: ProgressOptions
   readonly #dirty = new Set<Run>()
+  /** Nothing was there to store when it looked last: the next note may leave at once. */
+  #idle = true
 
   constructor(options: ProgressOptions) {
     super({ ...options, name: "progress writer" })
@@ -23,7 +25,8 @@ export class Progress extends Service {
 
   note(run: Run): void {
     this.#dirty.add(run)
-    if (this.#dirty.size === 1) this.wake()
+    if (this.#idle) this.wake()
+    this.#idle = false
   }
 
   /** The settler takes it from here. */
@@ -37,7 +40,8 @@ export class Progress extends Service {
 
   async #step(): Promise<number> {
     const runs = [...this.#dirty]
-    if (runs.length === 0) return Number.POSITIVE_INFINITY
+    this.#idle = runs.length === 0
+    if (this.#idle) return Number.POSITIVE_INFINITY
     this.#dirty.clear()
     const texts = runs.map((run) => run.unstoredProgress ?? null)
     try {

@@ -1,5 +1,13 @@
 /** One run of one claimed job: what its handler sees of it, and how it ends. */
-import { InvalidOptionError, JobCancelledError, JobTimeoutError, PayloadTooLargeError, TuskError, WorkerShutdownError } from "../errors.js"
+import {
+  InvalidOptionError,
+  JobCancelledError,
+  JobTimeoutError,
+  PayloadError,
+  PayloadTooLargeError,
+  TuskError,
+  WorkerShutdownError,
+} from "../errors.js"
 import { compose } from "../middleware.js"
 import { decode, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
@@ -76,7 +84,16 @@ export class Run implements CurrentJob {
     return this.row.task
   }
   get args(): readonly unknown[] {
-    this.#args ??= decode(this.row.args) as readonly unknown[]
+    if (this.#args === undefined) {
+      const args = decode(this.row.args)
+      if (!Array.isArray(args)) {
+        throw new PayloadError(
+          `The stored arguments of job ${this.id} (task "${this.task}") are ${JSON.stringify(args).slice(0, 100)}, which is no list; whoever writes rows in SQL must store a JSON array, one element an argument`,
+          "$",
+        )
+      }
+      this.#args = args
+    }
     return this.#args
   }
   get attempt(): number {
@@ -134,7 +151,16 @@ export class Run implements CurrentJob {
   /** Decides the outcome by the signal's reason, although the handler has not returned. */
   decideNow(): void {
     if (this.#completing) return
-    this.#settleOnce(outcomeOfError(this.#abortReason, this.#abortReason, this.spec, this, this.row.options?.backoff))
+    this.#settleOnce(this.#outcomeOf(this.#abortReason))
+  }
+
+  /**
+   * Gives the run up although nobody has said that it is lost: aborted, and its job handed back. If another worker has it by then, the fence finds
+   * nothing to hand back; if nobody has, it would be active for ever.
+   */
+  giveUp(reason: TuskError): void {
+    this.abort(reason)
+    if (!this.#completing) this.#settleOnce({ kind: "released" })
   }
 
   /**
@@ -144,7 +170,9 @@ export class Run implements CurrentJob {
   start(decided: (outcome: Outcome) => void, returned: () => void): void {
     this.#decide = decided
     this.startedAt = performance.now()
-    const timeoutMs = this.row.options?.timeoutMs ?? this.spec.timeoutMs
+    // A row that was written in SQL may hold anything.
+    const own: unknown = this.row.options?.timeoutMs
+    const timeoutMs = typeof own === "number" && own > 0 ? own : this.spec.timeoutMs
     if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut(timeoutMs), Math.min(timeoutMs, 2 ** 31 - 1))
     let result: unknown
     let later: boolean
@@ -240,7 +268,17 @@ export class Run implements CurrentJob {
 
   #threw(error: unknown): void {
     if (this.decided) return
-    this.#settleOnce(outcomeOfError(error, this.#abortReason, this.spec, this, this.row.options?.backoff))
+    this.#settleOnce(this.#outcomeOf(error))
+  }
+
+  /** With the job at hand for what `onError` and `backoff` call. */
+  #outcomeOf(error: unknown): Outcome {
+    try {
+      return jobStorage.run(this, () => outcomeOfError(error, this.#abortReason, this.spec, this, this.row.options?.backoff))
+    } catch {
+      // A Proxy that answers once and throws the next time; there is always one more trick.
+      return { kind: "failed", error: { name: "Error", message: "An error was thrown that cannot be read" } }
+    }
   }
 
   #settleOnce(outcome: Outcome): void {

@@ -20,6 +20,7 @@ export interface RunsOptions {
   readonly workerId: string
   readonly started: (run: Run) => void
   readonly decided: (run: Run, outcome: Outcome) => void
+  readonly returned: (run: Run) => void
 }
 
 /** A cancelled handler that goes on does not keep its job from ending, in milliseconds. */
@@ -57,6 +58,7 @@ export class Runs {
       },
       () => {
         this.#open.delete(run)
+        this.#options.returned(run)
         if (this.#byJob.get(row.id) === run) this.#byJob.delete(row.id)
         done(performance.now() - run.startedAt)
         this.#onChange?.()
@@ -64,12 +66,20 @@ export class Runs {
     )
   }
 
+  /** All may be lost, or not: aborted, and their jobs handed back if they are still ours when the database can be asked. */
+  giveUpAll(why: string): void {
+    const open = [...this.#open].filter((run) => !run.decided)
+    if (open.length === 0) return
+    for (const run of open) run.giveUp(lostLease(run, why))
+    this.#options.logger.warn("runs were given up", { jobs: open.map((run) => run.id), why })
+  }
+
   /** These are not ours any more: aborted, and nothing of them is recorded. */
   lost(runs: readonly Run[], why: string): void {
     const open = runs.filter((run) => !run.decided)
     if (open.length === 0) return
     for (const run of open) {
-      run.abort(new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`))
+      run.abort(lostLease(run, why))
       run.decideNow()
     }
     this.#options.logger.warn("runs were given up", { jobs: open.map((run) => run.id), why })
@@ -131,4 +141,8 @@ export class Runs {
       }
     })
   }
+}
+
+function lostLease(run: Run, why: string): LeaseLostError {
+  return new LeaseLostError(`Job ${run.id} (task "${run.task}") is no longer this worker's: ${why}`)
 }

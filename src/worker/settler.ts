@@ -4,7 +4,7 @@
  * Invariants: an outcome leaves here only when Postgres has recorded it, or has said that its lease is lost; a lost connection is retried for
  * ever (the fence makes a repeat harmless); an outcome that cannot be stored becomes a failure of that job alone.
  */
-import { PayloadError } from "../errors.js"
+import { ConnectionError, PayloadError } from "../errors.js"
 import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -17,6 +17,8 @@ import type { Run } from "./run.js"
 export interface Settlement {
   readonly run: Run
   outcome: Exclude<Outcome, { kind: "lost" | "recorded" }>
+  /** The server has refused it once; `outcome` is what is stored instead. */
+  spoiled?: boolean
 }
 
 /** What became of a settlement: recorded as asked, overruled by a cancel, or not ours any more. */
@@ -33,12 +35,14 @@ export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
 }
 
 const MAX_BATCH = 2_000
+/** Characters of results in one batch. */
+const MAX_BATCH_SIZE = 8 * 1024 * 1024
 const RETRY_MS = { min: 50, max: 5_000 }
 
 export class Settler extends Service {
   readonly #options: SettlerOptions
   #pending: Settlement[] = []
-  #inFlight = 0
+  readonly #onTheWay = new Set<Settlement>()
   #idle: (() => void)[] = []
 
   constructor(options: SettlerOptions) {
@@ -48,7 +52,12 @@ export class Settler extends Service {
 
   /** Outcomes not yet recorded. */
   get unsettled(): number {
-    return this.#pending.length + this.#inFlight
+    return this.#pending.length + this.#onTheWay.size
+  }
+
+  /** The leases of outcomes not yet recorded. */
+  leases(): string[] {
+    return [...this.#pending, ...this.#onTheWay].map((s) => s.run.row.lease)
   }
 
   add(settlement: Settlement): void {
@@ -74,9 +83,9 @@ export class Settler extends Service {
   async #step(): Promise<number> {
     // A turn of the event loop first: runs that end in the same turn leave together.
     await new Promise((resolve) => setImmediate(resolve))
-    const batch = this.#pending.splice(0, MAX_BATCH)
+    const batch = this.#pending.splice(0, countWithin(this.#pending))
     if (batch.length > 0) {
-      this.#inFlight = batch.length
+      for (const settlement of batch) this.#onTheWay.add(settlement)
       await this.#settle(batch)
     }
     if (this.#pending.length > 0) return 0
@@ -91,7 +100,7 @@ export class Settler extends Service {
         await this.#send(batch)
         return
       } catch (error) {
-        if (!isTransient(error)) {
+        if (isAboutData(error) && (batch.length > 1 || !batch[0]!.spoiled)) {
           if (batch.length === 1) this.#spoil(batch[0]!, error)
           // One of them cannot be stored; halves find it without holding up the rest.
           else for (const half of [batch.slice(0, batch.length >> 1), batch.slice(batch.length >> 1)]) await this.#settle(half)
@@ -111,6 +120,7 @@ export class Settler extends Service {
   /** The server refuses this outcome itself; the job fails with what it said. */
   #spoil(settlement: Settlement, error: unknown): void {
     const { run } = settlement
+    settlement.spoiled = true
     this.logger.error("an outcome cannot be stored; the job fails instead", { job: run.id, task: run.task, error: error as Error })
     if (settlement.outcome.kind === "failed") {
       settlement.outcome = { kind: "failed", error: { name: "PayloadError", message: "The error of this run could not be stored" } }
@@ -147,7 +157,7 @@ export class Settler extends Service {
         column((s) => s.run.unstoredProgress),
       ],
     })
-    this.#inFlight -= batch.length
+    for (const settlement of batch) this.#onTheWay.delete(settlement)
     this.#conclude(batch, row!)
   }
 
@@ -172,4 +182,25 @@ export interface SettleRow {
   watched: string[] | null
   lanes: unknown
   due_ms: number | null
+}
+
+/** How many of these fit one statement; at least one. */
+function countWithin(settlements: readonly Settlement[]): number {
+  let size = 0
+  for (let i = 0; i < Math.min(settlements.length, MAX_BATCH); i++) {
+    const { outcome } = settlements[i]!
+    if (outcome.kind === "completed") size += outcome.result?.length ?? 0
+    if (size > MAX_BATCH_SIZE) return Math.max(i, 1)
+  }
+  return Math.min(settlements.length, MAX_BATCH)
+}
+
+/**
+ * Whether one of the values is what the statement fails by: data exceptions, broken constraints, limits, and what pg itself cannot send. Anything
+ * else (a right that was revoked, a function that a migration is replacing) is no fault of an outcome, and passes.
+ */
+function isAboutData(error: unknown): boolean {
+  if (isTransient(error) || error instanceof ConnectionError) return false
+  const state = sqlStateOf(error)
+  return state === undefined || ["22", "23", "54"].includes(state.slice(0, 2))
 }

@@ -8,7 +8,7 @@
 import { randomUUID } from "node:crypto"
 import { WorkerShutdownError } from "../errors.js"
 import type { EventHub } from "../events.js"
-import type { JobEventName, JobFailure } from "../jobs/types.js"
+import { guardLogger } from "../guarded-logger.js"
 import type { Logger } from "../logger.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
@@ -17,11 +17,13 @@ import { createPool, Runner } from "../postgres/pool.js"
 import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
+import { Announcer } from "./announcer.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
-import { Duties, type EndedJob } from "./duties.js"
+import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
 import { JobTransaction } from "./job-transaction.js"
 import { Lanes } from "./lanes.js"
+import { LostClaims } from "./lost-claims.js"
 import type { CheckedWorkerOptions } from "./options.js"
 import type { Outcome } from "./outcome.js"
 import { containRejections, drainOnSignals } from "./process-guard.js"
@@ -49,6 +51,8 @@ const MAX_UNSETTLED = 10_000
 const MAX_TRANSACTIONS = 50
 /** After a shutdown's abort, handlers have this long before their jobs go back whatever they do. */
 const ABORT_GRACE_MS = 5_000
+/** A claim is given up after this part of the lease, 15 s on stock settings. */
+const CLAIM_SHARE = 0.75
 
 export class QueueWorker implements Worker {
   readonly id: string = randomUUID()
@@ -56,6 +60,7 @@ export class QueueWorker implements Worker {
   readonly #context: WorkerContext
   readonly #options: CheckedWorkerOptions
   readonly #logger: Logger
+  readonly #announcer: Announcer
   readonly #pool: ReturnType<typeof createPool>
   #transactions: ReturnType<typeof createPool> | undefined
   readonly #lanes: Lanes
@@ -68,6 +73,7 @@ export class QueueWorker implements Worker {
   readonly #duties: Duties
   readonly #sweeper: Sweeper
   readonly #progress: Progress
+  readonly #lostClaims: LostClaims
   readonly #listener: Listener
   #undo: (() => void)[] = []
   #markStopped: () => void = () => undefined
@@ -81,8 +87,10 @@ export class QueueWorker implements Worker {
     this.#context = context
     this.#options = options
     const { database, connected } = context
-    const { logger } = database
+    // A logger that throws must not come between a job and its outcome.
+    const logger = guardLogger(database.logger)
     this.#logger = logger
+    this.#announcer = new Announcer(context.events)
     this.stopped = new Promise((resolve) => {
       this.#markStopped = resolve
     })
@@ -106,18 +114,25 @@ export class QueueWorker implements Worker {
       runner,
       statements,
       workerId: this.id,
-      started: (run) => this.#emit("job:started", run, { attempt: run.attempt }),
+      started: (run) => this.#announcer.started(run),
       decided: (run, outcome) => this.#decided(run, outcome),
+      returned: (run) => this.#heartbeat.ended(run),
     })
     const claimHost: ClaimHost = {
       runner,
       statements,
       logger,
       workerId: () => this.id,
+      claimTimeoutMs: options.leaseMs * CLAIM_SHARE,
       mayClaim: () => this.#mayClaim(),
+      holdsLease: () => this.#heartbeat.holdsLease,
       freeSlots: () => options.concurrency - this.#runs.size,
       knownTasks: () => this.#registration.knownTasks(),
-      start: (row, queue, done) => this.#runs.start(row, queue, findTask(row.task) as TaskSpec, done),
+      start: (row, queue, done) =>
+        this.#runs.start(row, queue, findTask(row.task) as TaskSpec, (ranMs) => {
+          done(ranMs)
+          this.#slotFree(queue)
+        }),
       release: (rows, queue) => this.#release(rows, queue),
       wentIdle: () => this.#sweeper.soon(),
       failed: (error) => this.#claimFailed(error),
@@ -148,10 +163,10 @@ export class QueueWorker implements Worker {
       running: () => this.#runs.size,
       lost: (runs, why) => this.#runs.lost(runs, why),
       lostAll: (why) => {
-        this.#runs.lost([...this.#runs], why)
+        this.#runs.giveUpAll(why)
         for (const claimer of this.#claimers.values()) claimer.releaseAll()
       },
-      cancelled: (ids) => void this.#runs.cancelled(ids),
+      cancelled: (ids) => this.#cancelled(ids),
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
@@ -163,7 +178,7 @@ export class QueueWorker implements Worker {
       pollMs: options.pollMs,
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,
-      ended: (jobs, how) => this.#endedElsewhere(jobs, how),
+      ended: (jobs, how) => this.#announcer.ended(jobs, how),
     })
     this.#sweeper = new Sweeper({
       logger,
@@ -178,6 +193,19 @@ export class QueueWorker implements Worker {
       },
     })
     this.#progress = new Progress({ logger, runner, statements, workerId: this.id })
+    this.#lostClaims = new LostClaims({
+      logger,
+      runner,
+      statements,
+      notifier,
+      workerId: this.id,
+      leaseMs: options.leaseMs,
+      held: () => [
+        ...[...this.#runs].map((run) => run.row.lease),
+        ...[...this.#claimers.values()].flatMap((claimer) => claimer.leases()),
+        ...this.#settler.leases(),
+      ],
+    })
     this.#listener = new Listener({
       connect: connected.listenConfig,
       channels: [database.names.channel],
@@ -200,6 +228,7 @@ export class QueueWorker implements Worker {
       await this.#options.onStart?.(this)
       await this.#progress.start()
       await this.#duties.start()
+      await this.#lostClaims.start()
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this))
       this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
@@ -251,6 +280,13 @@ export class QueueWorker implements Worker {
     )
   }
 
+  /** A slot of the queue is free again; under a limit for the whole worker any queue may have it, the next one first. */
+  #slotFree(queue: string): void {
+    const claimers = this.#options.concurrency === Number.POSITIVE_INFINITY ? [this.#claimers.get(queue)!] : [...this.#claimers.values()]
+    const at = claimers.findIndex((claimer) => claimer.queue === queue) + 1
+    for (const claimer of [...claimers.slice(at), ...claimers.slice(0, at)]) claimer.pump()
+  }
+
   // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #decided(run: Run, outcome: Outcome): void {
@@ -279,26 +315,18 @@ export class QueueWorker implements Worker {
     }
   }
 
-  #settled({ run, outcome }: Settlement, verdict: Verdict): void {
-    if (verdict === "lost") {
+  #settled(settlement: Settlement, verdict: Verdict): void {
+    const { run, outcome } = settlement
+    // A job that was handed back without a word may well be another's by then.
+    if (verdict === "lost" && outcome.kind !== "released") {
       this.#logger.warn("an outcome came too late: the job is another worker's, or was removed", { job: run.id, task: run.task })
-      return
     }
-    const extra: { attempt: number; error?: JobFailure } = { attempt: run.attempt }
-    if ("error" in outcome) extra.error = outcome.error
-    if (verdict === "cancelled") {
-      const error = { name: "JobCancelledError", message: run.abortReason?.message ?? "The job was cancelled" }
-      this.#emit("job:cancelled", run, { attempt: run.attempt, error })
-    } else if (outcome.kind === "completed") this.#emit("job:completed", run, extra)
-    else if (outcome.kind === "failed") this.#emit("job:failed", run, extra)
-    else if (outcome.kind === "cancelled") this.#emit("job:cancelled", run, extra)
-    else if (outcome.kind === "retry") this.#emit("job:retrying", run, extra)
-    else if (outcome.kind === "snoozed") this.#emit("job:snoozed", run, extra)
+    this.#announcer.settled(settlement, verdict)
   }
 
   #progressed(run: Run, fraction: number, data: unknown): void {
     this.#progress.note(run)
-    this.#emit("job:progress", run, { attempt: run.attempt, progress: fraction, ...(data === undefined ? {} : { data }) })
+    this.#announcer.progressed(run, fraction, data)
   }
 
   // ── What others tell ─────────────────────────────────────────────────────────────────────────────────────────────────
@@ -312,11 +340,18 @@ export class QueueWorker implements Worker {
         this.#duties.hint(hint.ms)
         return
       case "cancel":
-        void this.#runs.cancelled(hint.ids)
+        this.#cancelled(hint.ids)
         return
       case "queue":
         if (this.#claimers.has(hint.queue)) this.#sweeper.now()
     }
+  }
+
+  /** Somebody says that these are cancelled, or gone. */
+  #cancelled(ids: readonly string[]): void {
+    const set = new Set(ids)
+    for (const claimer of this.#claimers.values()) claimer.withdraw(set)
+    void this.#runs.cancelled(ids)
   }
 
   /** Notifications may have been missed. */
@@ -328,24 +363,16 @@ export class QueueWorker implements Worker {
   #claimFailed(error: unknown): void {
     // Claims pause for a second, and the sweep after it finds the work again.
     this.#claimPauseUntil = performance.now() + 1_000
+    this.#lostClaims.claimFailed()
     this.#logger[isTransient(error) ? "warn" : "error"]("a claim failed and is tried again", { error: error as Error })
     setTimeout(() => this.#sweeper.now(), 1_010).unref()
-  }
-
-  #endedElsewhere(jobs: readonly EndedJob[], how: "expired" | "failed" | "stalled"): void {
-    const name = `job:${how}` as const
-    if (!this.#context.events.wants(name)) return
-    for (const job of jobs) this.#context.events.emit({ name, ...job, at: new Date() })
-  }
-
-  #emit(name: JobEventName, run: Run, extra: { attempt?: number; progress?: number; data?: unknown; error?: JobFailure }): void {
-    if (this.#context.events.wants(name)) this.#context.events.emit({ name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...extra })
   }
 
   // ── Start and end ────────────────────────────────────────────────────────────────────────────────────────────────────
 
   async #shutDown(patienceMs: number, wasStarted: boolean): Promise<void> {
     const claimers = [...this.#claimers.values()]
+    for (const claimer of claimers) claimer.releaseAll()
     await this.#sweeper.stop()
     await Promise.all(claimers.map((claimer) => claimer.claiming))
     for (const claimer of claimers) claimer.releaseAll()
@@ -358,7 +385,14 @@ export class QueueWorker implements Worker {
     this.#runs.decideAll()
     // A database that is away must not keep the process for ever: after a lease the jobs are rescued anyway.
     await Promise.race([this.#settler.drained(), new Promise((resolve) => setTimeout(resolve, this.#options.leaseMs).unref())])
-    await Promise.all([this.#progress.stop(), this.#duties.stop(), this.#heartbeat.stop(), this.#settler.stop(), this.#listener.close()])
+    await Promise.all([
+      this.#lostClaims.stop(),
+      this.#progress.stop(),
+      this.#duties.stop(),
+      this.#heartbeat.stop(),
+      this.#settler.stop(),
+      this.#listener.close(),
+    ])
     for (const undo of this.#undo.splice(0)) undo()
     try {
       await this.#registration.deregister()

@@ -1,0 +1,61 @@
+/** Tells this process's listeners what happens to the jobs of a worker. What nobody listens to is not even made. */
+import type { EventHub } from "../events.js"
+import type { JobEventName, JobFailure } from "../jobs/types.js"
+import type { EndedJob } from "./duties.js"
+import type { Outcome } from "./outcome.js"
+import type { Run } from "./run.js"
+import type { Settlement, Verdict } from "./settler.js"
+
+interface Details {
+  readonly attempt: number
+  readonly progress?: number
+  readonly data?: unknown
+  readonly error?: JobFailure
+}
+
+const NAMES: Readonly<Partial<Record<Outcome["kind"], JobEventName>>> = {
+  completed: "job:completed",
+  failed: "job:failed",
+  cancelled: "job:cancelled",
+  retry: "job:retrying",
+  snoozed: "job:snoozed",
+}
+
+export class Announcer {
+  readonly #events: EventHub
+
+  constructor(events: EventHub) {
+    this.#events = events
+  }
+
+  started(run: Run): void {
+    this.#tell("job:started", run, { attempt: run.attempt })
+  }
+
+  progressed(run: Run, fraction: number, data: unknown): void {
+    this.#tell("job:progress", run, { attempt: run.attempt, progress: fraction, ...(data === undefined ? {} : { data }) })
+  }
+
+  /** The database has answered to an outcome. */
+  settled({ run, outcome }: Settlement, verdict: Verdict): void {
+    if (verdict === "lost") return
+    if (verdict === "cancelled") {
+      const error = { name: "JobCancelledError", message: run.abortReason?.message ?? "The job was cancelled" }
+      this.#tell("job:cancelled", run, { attempt: run.attempt, error })
+      return
+    }
+    const name = NAMES[outcome.kind]
+    if (name !== undefined) this.#tell(name, run, { attempt: run.attempt, ...("error" in outcome ? { error: outcome.error } : {}) })
+  }
+
+  /** A duty has ended jobs, or taken them back. */
+  ended(jobs: readonly EndedJob[], how: "expired" | "failed" | "cancelled" | "stalled"): void {
+    const name = `job:${how}` as const
+    if (!this.#events.wants(name)) return
+    for (const job of jobs) this.#events.emit({ name, ...job, at: new Date() })
+  }
+
+  #tell(name: JobEventName, run: Run, details: Details): void {
+    if (this.#events.wants(name)) this.#events.emit({ name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...details })
+  }
+}

@@ -1,0 +1,66 @@
+/**
+ * Finds what this worker has claimed without knowing it: a claim was committed, and its answer lost with the connection. Nobody else would, as
+ * long as this worker lives, since its heartbeat keeps all its jobs.
+ *
+ * A claim on its way is cut off before a lease is over, so an active job of this worker's that began a lease ago and is in none of its hands was
+ * lost. It goes back, fenced like every outcome. The look walks the index entries of all that the worker ran since the last vacuum: it happens
+ * once a minute (bytes of a dead connection may reach the server very late), and after each claim that failed.
+ */
+import type { Runner } from "../postgres/pool.js"
+import type { Statements } from "../postgres/statements.js"
+import { lanesOf, type Notifier } from "../postgres/wake.js"
+import { Service, type ServiceOptions } from "../service.js"
+
+export interface LostClaimsOptions extends Omit<ServiceOptions, "name"> {
+  readonly runner: Runner
+  readonly statements: Statements
+  readonly notifier: Notifier
+  readonly workerId: string
+  readonly leaseMs: number
+  /** The leases of everything that is in the worker's hands: running, waiting for a slot, waiting to be recorded. */
+  readonly held: () => Iterable<string>
+}
+
+const EVERY_MS = 60_000
+
+export class LostClaims extends Service {
+  readonly #options: LostClaimsOptions
+  #dueAt = performance.now() + EVERY_MS * (0.5 + Math.random() / 2)
+
+  constructor(options: LostClaimsOptions) {
+    super({ ...options, name: "search for lost claims" })
+    this.#options = options
+  }
+
+  /** A claim has failed: whether it took anything is unknown. */
+  claimFailed(): void {
+    const at = performance.now() + this.#options.leaseMs * 1.05
+    if (at > this.#dueAt) return
+    this.#dueAt = at
+    this.wake()
+  }
+
+  protected override onStart(): void {
+    this.spawn(() => this.loop(() => this.#step()))
+  }
+
+  async #step(): Promise<number> {
+    const wait = this.#dueAt - performance.now()
+    if (wait > 0) return wait
+    this.#dueAt = performance.now() + EVERY_MS * (0.9 + 0.2 * Math.random())
+    const { runner, statements, notifier, workerId, leaseMs, held } = this.#options
+    try {
+      const [row] = await runner.run<{ settled: string[] | null; lanes: unknown }>({
+        ...statements.lost_claims,
+        values: [workerId, leaseMs, [...new Set(held())]],
+      })
+      if (row?.settled == null) return 0
+      this.logger.warn("jobs were claimed and the answer was lost; they went back", { jobs: row.settled })
+      notifier.wake(lanesOf(row.lanes))
+      return 0
+    } catch (error) {
+      this.#dueAt = 0
+      throw error
+    }
+  }
+}
