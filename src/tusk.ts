@@ -26,6 +26,7 @@ import type { MigrationOutcome } from "./postgres/types.js"
 import { callParts } from "./task/call.js"
 import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
+import { checkFunction } from "./task/option-checks.js"
 import { mergeOptions } from "./task/options.js"
 import { allTasks, findTask } from "./task/registry.js"
 import { remoteSpec, taskRef } from "./task/task-ref.js"
@@ -120,6 +121,7 @@ export class Tusk implements AsyncDisposable {
    * resolves and rolls back when it rejects.
    */
   async transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    checkFunction(work, "The callback of transaction()", "transaction(async (tx) => { … })")
     const { runner } = await this.#database.connect()
     return runner.transaction(async (client) => {
       let open = true

@@ -9,7 +9,7 @@ import { setTimeout as delay } from "node:timers/promises"
 import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { Executor } from "../postgres/executor.js"
-import { isTransient } from "../postgres/failure.js"
+import { connectionError, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -82,7 +82,7 @@ export class Enqueuer {
   /** Stores the drafts in the caller's transaction. The wake-up is part of it, so it leaves with the commit. */
   async addIn(executor: Executor, drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return []
-    return translated(drafts, async () => {
+    return this.#translated(drafts, async () => {
       const wake = drafts.some((d) => d.wake)
       const { rows } = await executor.query<AddedRow>(this.#addJobsText, [draftsText(drafts, ids), wake ? this.#channel : null, false])
       return addedOf(rows)
@@ -213,7 +213,7 @@ export class Enqueuer {
   }
 
   async #addJobs(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[], repeated: boolean): Promise<void> {
-    const rows = await translated(drafts, () =>
+    const rows = await this.#translated(drafts, () =>
       this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [draftsText(drafts, ids), null, repeated] }),
     )
     const added = addedOf(rows)
@@ -227,6 +227,20 @@ export class Enqueuer {
       // A duplicate may have made its owner due sooner.
       const delayed = drafts.some((d) => d.delayMs !== undefined || d.runAt !== undefined || d.key?.replace === true)
       this.#notifier.wake(lanes, delayed ? least(drafts.map((d) => d.delayMs ?? 0)) : null)
+    }
+  }
+
+  /** What add_jobs raises, as our errors. */
+  async #translated<T>(drafts: readonly Draft[], work: () => Promise<T>): Promise<T> {
+    try {
+      return await work()
+    } catch (error) {
+      const state = sqlStateOf(error)
+      const message = error instanceof Error ? error.message.replace(/^.*pgtusk: /s, "") : String(error)
+      if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
+      if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
+      if (state === "42501") throw connectionError(error, this.#runner.target)
+      throw error
     }
   }
 }
@@ -311,17 +325,4 @@ function lowest(lanes: readonly LaneHint[]): LaneHint[] {
     if (known === undefined || lane.seq < known.seq) found.set(key, lane)
   }
   return [...found.values()]
-}
-
-/** What add_jobs raises, as our errors. */
-async function translated<T>(drafts: readonly Draft[], work: () => Promise<T>): Promise<T> {
-  try {
-    return await work()
-  } catch (error) {
-    const state = sqlStateOf(error)
-    const message = error instanceof Error ? error.message.replace(/^.*pgtusk: /s, "") : String(error)
-    if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
-    if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
-    throw error
-  }
 }

@@ -41,21 +41,22 @@ export class Jobs {
     this.#maxPayloadBytes = maxPayloadBytes
   }
 
-  /** Stores the jobs, all or none; the `tx` of the first request's options applies to all. */
+  /** Stores the jobs, all or none, so all in one transaction: the `tx` of their options must be the same. */
   async submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]> {
     if (requests.length === 0) return []
     if (requests.length > MAX_JOBS_A_CALL) {
       throw new InvalidOptionError(`One call holds ${requests.length} jobs; enqueue at most ${MAX_JOBS_A_CALL} at once, in several calls`)
     }
-    const tx = requests[0]!.options.tx
+    const tx = commonTransaction(requests)
     const executor = tx === undefined ? undefined : executorFor(tx)
     if (this.onEnqueue.length > 0) requests = await Promise.all(requests.map((request) => this.#throughMiddleware(request)))
-    const built = requests.map((request) => buildDraft(request, this.#maxPayloadBytes))
+    const built = buildAll(requests, this.#maxPayloadBytes)
     // Awaited only where a schema is asynchronous: a thousand enqueues of one turn leave in one statement.
     const plain = built.some((draft) => draft instanceof Promise) ? await Promise.all(built) : (built as Draft[])
     const ids = plain.map(() => uuidv7())
     const drafts = plain.map((draft, i) => withEdges(draft, requests[i]!, ids))
     const { enqueuer } = this.#partsOf(await this.#database.connect())
+    if (executor !== undefined) await this.#database.readyIn(executor)
     const added = executor === undefined ? await enqueuer.add(drafts, ids) : await enqueuer.addIn(executor, drafts, ids)
     return added.map(({ id, queue, created }, i) => {
       return this.#stored(id, drafts[i]!.task, queue, created)
@@ -150,6 +151,27 @@ export class Jobs {
     })
     return this.#listening
   }
+}
+
+function commonTransaction(requests: readonly EnqueueRequest[]): unknown {
+  const { tx } = requests[0]!.options
+  const other = requests.find((request) => request.options.tx !== tx)
+  if (other === undefined) return tx
+  throw new InvalidOptionError(
+    `The jobs of one call are stored together, and those of task "${requests[0]!.task.name}" and "${other.task.name}" have different transactions (option "tx"); enqueue them in calls of their own`,
+  )
+}
+
+function buildAll(requests: readonly EnqueueRequest[], maxPayloadBytes: number | null): (Draft | Promise<Draft>)[] {
+  const built: (Draft | Promise<Draft>)[] = []
+  try {
+    for (const request of requests) built.push(buildDraft(request, maxPayloadBytes))
+  } catch (error) {
+    // Nobody will wait for those that an asynchronous schema still looks at.
+    for (const draft of built) if (draft instanceof Promise) draft.catch(() => undefined)
+    throw error
+  }
+  return built
 }
 
 /** The draft with its parents of the same call, whose ids are known only now. */

@@ -4,9 +4,12 @@ import type { ClientConfig } from "pg"
 import { ConnectionError, InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
+import type { Executor } from "./executor.js"
+import { connectionError } from "./failure.js"
 import { assertSchema, migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { sqlStateOf } from "./sqlstate.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
 import type { DatabaseOptions, MigrationOutcome, PoolLike } from "./types.js"
@@ -37,6 +40,7 @@ export class Database {
   #ownPool: PoolLike | undefined
   #connecting: Promise<Connected> | undefined
   #checking: Promise<void> | undefined
+  #fits = false
   #closed = false
 
   /** @throws InvalidOptionError for a connection string or a schema's name that is none */
@@ -70,6 +74,25 @@ export class Database {
     return connected
   }
 
+  /**
+   * The schema is known to fit, as somebody's transaction sees it: that one may have made it, and a pool that lent its last connection to it has
+   * none for us.
+   */
+  async readyIn(executor: Executor): Promise<void> {
+    if (this.#fits) return
+    const { target } = await this.connect()
+    if (this.#migrates) {
+      await this.ready()
+      return
+    }
+    try {
+      await assertSchema(executor, this.names)
+    } catch (error) {
+      throw sqlStateOf(error) === "42501" ? connectionError(error, target) : error
+    }
+    this.#fits = true
+  }
+
   async migrate(tx: unknown): Promise<MigrationOutcome> {
     if (tx !== undefined) return migrateIn(executorFor(tx), this.names)
     const { config } = await this.connect()
@@ -81,14 +104,20 @@ export class Database {
   /** Gives back what `connect()` took. */
   async close(): Promise<void> {
     this.#closed = true
-    await this.#connecting?.catch(() => undefined)
+    const connected = await this.#connecting?.catch(() => undefined)
+    await connected?.notifier.flush()
     await this.#ownPool?.end()
     await this.#embedded?.stop()
   }
 
   async #check({ config, runner }: Connected): Promise<void> {
-    if (this.#options.migrate ?? this.#embedded !== undefined) await migrateConfig(config, this.names)
+    if (this.#migrates) await migrateConfig(config, this.names)
     else await assertSchema(executorOn(runner), this.names)
+    this.#fits = true
+  }
+
+  get #migrates(): boolean {
+    return this.#options.migrate ?? this.#embedded !== undefined
   }
 
   async #connect(): Promise<Connected> {
