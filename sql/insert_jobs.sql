@@ -13,5 +13,6 @@ with added as (
   order by i.ord
   returning queue, priority, seq, run_at
 )
-select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms
+select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed
 from added group by queue, priority

@@ -1,25 +1,13 @@
 /** The client: one schema of one database. It wires the layers and owns their life. */
-import { InvalidOptionError, TuskError } from "./errors.js"
+import { InvalidOptionError } from "./errors.js"
 import { EventHub } from "./events.js"
 import { flowRequests } from "./jobs/add-flow.js"
+import { iterateEvents } from "./jobs/event-streams.js"
 import { Jobs } from "./jobs/jobs.js"
 import { listQueues, QueueAdmin } from "./jobs/queue.js"
 import { ScheduleStore } from "./jobs/schedules.js"
 import { checkFilter, searchJobs } from "./jobs/search.js"
-import type {
-  Events,
-  FlowJob,
-  Job,
-  JobEvent,
-  JobEventName,
-  JobFilter,
-  JobPage,
-  JobRef,
-  Queue,
-  QueueInfo,
-  Schedules,
-  Subscription,
-} from "./jobs/types.js"
+import type { Events, FlowJob, Job, JobFilter, JobPage, JobRef, Queue, QueueInfo, Schedules } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
 import type { MigrationOutcome } from "./postgres/types.js"
@@ -47,7 +35,7 @@ import { QueueWorker } from "./worker/worker.js"
  * @throws InvalidOptionError for a wrong option
  */
 export class Tusk implements AsyncDisposable {
-  /** Events of the jobs that this client enqueues, and that its workers run. */
+  /** Events of jobs, from all processes: `ready` of a subscription resolves when those of others come too. */
   readonly events: Events
   /** Stored schedules: list, pause, preview, …; `task.schedule()` makes them. */
   readonly schedules: Schedules
@@ -56,7 +44,6 @@ export class Tusk implements AsyncDisposable {
   readonly #options: TuskOptions
   readonly #database: Database
   readonly #jobs: Jobs
-  readonly #eventHub: EventHub
   readonly #maxPayloadBytes: number | null
   readonly #workers = new Set<QueueWorker>()
   readonly #around: JobMiddleware[] = []
@@ -67,13 +54,13 @@ export class Tusk implements AsyncDisposable {
     const logger = this.#options.logger ?? quietLogger
     this.#maxPayloadBytes = this.#options.maxPayloadBytes === undefined ? DEFAULT_MAX_PAYLOAD_BYTES : this.#options.maxPayloadBytes
     this.#database = new Database(this.#options, logger)
-    this.#eventHub = new EventHub(logger)
-    this.#jobs = new Jobs(this.#database, this.#eventHub, this.#maxPayloadBytes)
+    this.#jobs = new Jobs(this.#database, new EventHub(logger), this.#maxPayloadBytes)
     this.events = {
-      on: (name, listener) => this.#subscribe(name, listener),
-      iterate: () => {
-        throw new TuskError("NOT_AVAILABLE", "events.iterate() is not available in this version; use events.on()")
+      on: (name, listener) => {
+        checkFunction(listener, "The second argument of events.on()", 'events.on("job:failed", (event) => { … })')
+        return this.#jobs.events.subscribe(name, listener)
       },
+      iterate: (filter = {}) => iterateEvents(this.#jobs.events, filter),
     }
     const schedules = new ScheduleStore({
       database: this.#database,
@@ -218,7 +205,7 @@ export class Tusk implements AsyncDisposable {
     const checked = checkWorkerOptions(options, allTasks(), this.#options.signals ?? true)
     const connected = await this.#database.ready()
     const worker = new QueueWorker(
-      { database: this.#database, connected, events: this.#eventHub, maxPayloadBytes: this.#maxPayloadBytes, around: this.#around },
+      { database: this.#database, connected, events: this.#jobs.events, maxPayloadBytes: this.#maxPayloadBytes, around: this.#around },
       checked,
     )
     this.#workers.add(worker)
@@ -265,11 +252,6 @@ export class Tusk implements AsyncDisposable {
     if (currentDefault() === this) setDefaultClient(undefined)
     await this.#jobs.close()
     await this.#database.close()
-  }
-
-  #subscribe(name: JobEventName | "*", listener: (event: JobEvent) => void): Subscription {
-    if (typeof listener !== "function") throw new InvalidOptionError("events.on() needs a function as its second argument")
-    return Object.assign(this.#eventHub.on(name, listener), { ready: Promise.resolve() })
   }
 }
 

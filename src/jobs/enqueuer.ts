@@ -17,6 +17,7 @@ import type { Statements } from "../postgres/statements.js"
 import type { LaneHint, Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
 import type { Draft } from "../task/draft-types.js"
+import type { EventFeed } from "./event-feed.js"
 
 /** A stored job, or the owner of its id or key. */
 export interface Added {
@@ -48,6 +49,7 @@ export class Enqueuer {
   readonly #channel: string
   readonly #notifier: Notifier
   readonly #logger: Logger
+  readonly #events: EventFeed
   readonly #ready: () => Promise<void>
   readonly #work = new SerialWork(() => this.#storeQueue())
   #queue: Unit[] = []
@@ -59,6 +61,7 @@ export class Enqueuer {
     names: SchemaNames
     notifier: Notifier
     logger: Logger
+    events: EventFeed
     ready: () => Promise<void>
   }) {
     this.#runner = options.runner
@@ -67,6 +70,7 @@ export class Enqueuer {
     this.#channel = options.names.channel
     this.#notifier = options.notifier
     this.#logger = options.logger
+    this.#events = options.events
     this.#ready = options.ready
   }
 
@@ -203,6 +207,7 @@ export class Enqueuer {
         column((d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
       ],
     })
+    this.#events.seen(rows[0]?.subscribed === true)
     // Committed. The callers go on; the other processes hear of it in a moment.
     for (const unit of batch) unit.resolve(unit.drafts.map((d, i) => ({ id: unit.ids[i]!, queue: d.queue ?? "default", created: true })))
     if (drafts.some((d) => d.wake)) {
@@ -250,6 +255,7 @@ interface LaneRow {
   priority: number
   seq: string | null
   due_ms: number | null
+  subscribed: boolean
 }
 /** Rows without `ord`, the last ones, are no jobs of the call but lanes to look at again. */
 interface AddedRow extends Record<string, unknown> {

@@ -1,10 +1,12 @@
-import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, TuskError } from "../errors.js"
+import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, type TuskError } from "../errors.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { toMilliseconds } from "../task/duration.js"
 import type { Duration } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
+import type { EventFeed } from "./event-feed.js"
+import { jobEvents } from "./event-streams.js"
 import { explain } from "./explain.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { Explanation, Job, JobEvent, JobRef, JobSnapshot, JobState, WaitOptions } from "./types.js"
@@ -17,6 +19,7 @@ export interface JobContext {
   readonly statements: Statements
   readonly notifier: Notifier
   readonly waiter: Waiter
+  readonly events: EventFeed
   readonly admin: JobAdmin
 }
 
@@ -63,10 +66,14 @@ export class JobHandle<R> implements JobRef<R> {
     }
   }
 
-  events(): AsyncIterable<JobEvent> {
-    throw new TuskError(
-      "NOT_AVAILABLE",
-      "job.events() is not available in this version; use tusk.events.on() in the worker's process, or job.result()",
+  async *events(): AsyncGenerator<JobEvent, void, undefined> {
+    this.#checkId()
+    const { events, waiter } = await this.#open()
+    yield* jobEvents(
+      this.id,
+      events,
+      () => this.snapshot(),
+      (signal) => waiter.ended(this.id, undefined, signal),
     )
   }
 

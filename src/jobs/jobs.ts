@@ -12,6 +12,7 @@ import type { Draft } from "../task/draft-types.js"
 import type { EnqueueDraft, EnqueueMiddleware } from "../task/types.js"
 import { JobAdmin } from "./admin.js"
 import { Enqueuer } from "./enqueuer.js"
+import { EventFeed } from "./event-feed.js"
 import { EnqueuedJob, type JobContext, JobHandle } from "./job.js"
 import type { Job, JobEventName, JobRef } from "./types.js"
 import { uuidv7 } from "./uuid.js"
@@ -29,7 +30,8 @@ export class Jobs {
   /** Middlewares around each enqueue; the first is the outermost. */
   readonly onEnqueue: EnqueueMiddleware[] = []
   readonly #database: Database
-  readonly #events: EventHub
+  /** Events of this client's jobs, and of other processes while somebody here listens. */
+  readonly events: EventFeed
   readonly #maxPayloadBytes: number | null
   #parts: Parts | undefined
   #listener: Listener | undefined
@@ -37,7 +39,7 @@ export class Jobs {
 
   constructor(database: Database, events: EventHub, maxPayloadBytes: number | null) {
     this.#database = database
-    this.#events = events
+    this.events = new EventFeed({ hub: events, database, logger: database.logger, listen: () => this.#listen() })
     this.#maxPayloadBytes = maxPayloadBytes
   }
 
@@ -77,7 +79,7 @@ export class Jobs {
   #stored(id: string, task: string, queue: string, created: boolean): Job<any> {
     const name: JobEventName = created ? "job:added" : "job:deduplicated"
     // In a transaction the job may yet be rolled back; the event tells of the call.
-    if (this.#events.wants(name)) this.#events.emit({ name, id, task, queue, at: new Date() })
+    if (this.events.wants(name)) this.events.emit({ name, id, task, queue, at: new Date() })
     return new EnqueuedJob(id, task, queue, created, this.#open)
   }
 
@@ -111,6 +113,7 @@ export class Jobs {
   async close(): Promise<void> {
     await this.#parts?.enqueuer.flush()
     this.#parts?.context.waiter.close()
+    await this.events.close()
     await this.#listener?.close()
   }
 
@@ -119,28 +122,30 @@ export class Jobs {
   #partsOf({ runner, statements, notifier }: Connected): Parts {
     if (this.#parts !== undefined) return this.#parts
     const { names, logger, hub } = this.#database
-    const waiter: Waiter = new Waiter({ runner, statements, logger, listen: () => this.#listen(waiter) })
+    const waiter = new Waiter({ runner, statements, logger, listen: () => this.#listen() })
     hub.listen((hint) => {
       if (hint.kind === "ended") waiter.told(hint.ids)
     })
     const ready = async (): Promise<void> => void (await this.#database.ready())
     const admin = new JobAdmin({ runner, notifier, statements, quoted: names.quoted })
     this.#parts = {
-      context: { runner, statements, notifier, waiter, admin },
-      enqueuer: new Enqueuer({ runner, statements, names, notifier, logger, ready }),
+      context: { runner, statements, notifier, waiter, admin, events: this.events },
+      enqueuer: new Enqueuer({ runner, statements, names, notifier, logger, ready, events: this.events }),
     }
     return this.#parts
   }
 
   /** One listener for all waits of this client; polling goes on beside it. */
-  #listen(waiter: Waiter): Promise<void> {
-    this.#listening ??= this.#database.connect().then(async ({ listenConfig }) => {
+  #listen(): Promise<void> {
+    this.#listening ??= this.#database.connect().then(async (connected) => {
+      const { waiter } = this.#partsOf(connected).context
       const { names, logger, self } = this.#database
       this.#listener = new Listener({
-        connect: listenConfig,
-        channels: [names.channel],
+        connect: connected.listenConfig,
+        channels: [names.channel, names.eventsChannel],
         logger,
-        onNotification: (_channel, payload) => {
+        onNotification: (channel, payload) => {
+          if (channel === names.eventsChannel) return this.events.receive(payload)
           const hint = parseHint(payload, self)
           if (hint?.kind === "ended") waiter.told(hint.ids)
         },

@@ -8,18 +8,26 @@ export interface SchemaNames {
   readonly quoted: string
   /** The channel of its notifications. Schemas in one database must not hear each other. */
   readonly channel: string
+  /** The channel of events of jobs. */
+  readonly eventsChannel: string
 }
 
 export function schemaNames(schema: string): SchemaNames {
   if (typeof schema !== "string" || schema === "" || Buffer.byteLength(schema) > 63 || schema.includes("\0") || schema.includes("$")) {
     throw new InvalidOptionError(`schema is ${JSON.stringify(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
   }
-  const channel = `pgtusk:${schema}`
   return {
     schema,
     quoted: `"${schema.replaceAll('"', '""')}"`,
-    channel: Buffer.byteLength(channel) <= 63 ? channel : `pgtusk:${createHash("sha256").update(schema).digest("hex").slice(0, 32)}`,
+    channel: channelOf("pgtusk", schema),
+    eventsChannel: channelOf("pgtusk.events", schema),
   }
+}
+
+/** Postgres cuts names at 63 bytes. */
+function channelOf(prefix: string, schema: string): string {
+  const channel = `${prefix}:${schema}`
+  return Buffer.byteLength(channel) <= 63 ? channel : `${prefix}:${createHash("sha256").update(schema).digest("hex").slice(0, 32)}`
 }
 
 /** Puts the schema and the channel into a text of sql/. Inside of a string literal quotes are doubled. */

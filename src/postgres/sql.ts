@@ -23,7 +23,8 @@ where j.id is null or j.cancel_requested`,
 update {schema}.jobs j
 set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
 from picked where j.id = picked.id
-returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for`,
+returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for,
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   counts: `select queue, state, count(*)::integer as jobs, min(created_at) filter (where state = 'waiting') as oldest from {schema}.jobs where $1::text is null or queue = $1 group by 1, 2
 union all
 select queue, state, count(*)::integer, null from {schema}.finished_jobs where $1::text is null or queue = $1 group by 1, 2`,
@@ -52,7 +53,8 @@ returning
   order by i.ord
   returning queue, priority, seq, run_at
 )
-select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms
+select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed
 from added group by queue, priority`,
   lost_claims: `select s.settled, s.lanes
 from (
@@ -64,11 +66,15 @@ cross join lateral {schema}.settle($1, x.ids, x.leases, array_fill('released'::t
 where x.ids is not null`,
   next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
   extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
-  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule`,
+  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule,
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   partitions: `select {schema}.partitions() as dropped`,
-  progress: `update {schema}.jobs j set progress = p.progress
+  progress: `with stored as (
+update {schema}.jobs j set progress = p.progress
 from unnest($2::uuid[], $3::bigint[], $4::jsonb[]) p (id, lease, progress)
-where j.id = p.id and j.lease = p.lease and j.worker_id = $1`,
+where j.id = p.id and j.lease = p.lease and j.worker_id = $1
+)
+select exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   promote: `with due as materialized (
   select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit $1 for update skip locked
 ), moved as (
@@ -105,7 +111,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
   rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2)`,
-  settle: `select settled, cancelled, watched, lanes, due_ms from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+  settle: `select settled, cancelled, watched, lanes, due_ms, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
   (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id) as waiting_for

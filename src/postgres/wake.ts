@@ -23,6 +23,7 @@ export type Hint =
   | { readonly kind: "cancel"; readonly ids: readonly string[] }
   | { readonly kind: "queue"; readonly queue: string }
   | { readonly kind: "ended"; readonly ids: readonly string[] }
+  | { readonly kind: "subscribed" }
 
 /** Lanes as SQL returns them: [[queue, priority, seq], …]. */
 export function lanesOf(value: unknown): LaneHint[] {
@@ -45,6 +46,7 @@ export function parseHint(payload: string, self: string): Hint | undefined {
   }
   if (kind === "d" && typeof a === "number" && Number.isFinite(a)) return { kind: "due", ms: Math.max(0, a) }
   if (kind === "c" && Array.isArray(a)) return { kind: "cancel", ids: a.filter((id) => typeof id === "string") }
+  if (kind === "s") return { kind: "subscribed" }
   if (kind === "e" && Array.isArray(a)) return { kind: "ended", ids: a.filter((id) => typeof id === "string") }
   if (kind === "q" && typeof a === "string") return { kind: "queue", queue: a }
   return undefined
@@ -112,6 +114,13 @@ export class Notifier {
   /** These jobs, for which somebody waits, have ended. */
   ended(ids: readonly string[]): void {
     this.#tell("ended", "e", ids)
+  }
+
+  /** Somebody listens to events now. */
+  subscribed(): void {
+    this.hub.emit({ kind: "subscribed" })
+    this.#messages.push(["s"])
+    this.#sending.ask()
   }
 
   #tell(kind: "cancel" | "ended", letter: string, ids: readonly string[]): void {

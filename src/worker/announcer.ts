@@ -1,6 +1,6 @@
-/** Tells this process's listeners what happens to the jobs of a worker. What nobody listens to is not even made. */
-import type { EventHub } from "../events.js"
-import type { JobEventName, JobFailure } from "../jobs/types.js"
+/** Tells listeners, here and in other processes, what happens to the jobs of a worker. What nobody listens to is not even made. */
+import type { EventFeed } from "../jobs/event-feed.js"
+import type { JobEvent, JobEventName, JobFailure } from "../jobs/types.js"
 import type { EndedJob } from "./duties.js"
 import type { Outcome } from "./outcome.js"
 import type { Run } from "./run.js"
@@ -22,9 +22,9 @@ const NAMES: Readonly<Partial<Record<Outcome["kind"], JobEventName>>> = {
 }
 
 export class Announcer {
-  readonly #events: EventHub
+  readonly #events: EventFeed
 
-  constructor(events: EventHub) {
+  constructor(events: EventFeed) {
     this.#events = events
   }
 
@@ -32,13 +32,23 @@ export class Announcer {
     this.#tell("job:started", run, { attempt: run.attempt })
   }
 
+  /** Listeners here hear of every report. */
   progressed(run: Run, fraction: number, data: unknown): void {
-    this.#tell("job:progress", run, { attempt: run.attempt, progress: fraction, ...(data === undefined ? {} : { data }) })
+    this.#events.emitHere(event("job:progress", run, progressDetails(run, fraction, data)))
+  }
+
+  /** Listeners elsewhere hear of the latest report, a few times a second and at the end. */
+  latestProgress(run: Run): void {
+    const last = run.lastProgress
+    if (last === undefined || last.told) return
+    last.told = true
+    this.#events.emitElsewhere(event("job:progress", run, progressDetails(run, last.fraction, last.data)))
   }
 
   /** The database has answered to an outcome. */
   settled({ run, outcome }: Settlement, verdict: Verdict): void {
     if (verdict === "lost") return
+    this.latestProgress(run)
     if (verdict === "cancelled") {
       const error = { name: "JobCancelledError", message: run.abortReason?.message ?? "The job was cancelled" }
       this.#tell("job:cancelled", run, { attempt: run.attempt, error })
@@ -56,6 +66,14 @@ export class Announcer {
   }
 
   #tell(name: JobEventName, run: Run, details: Details): void {
-    if (this.#events.wants(name)) this.#events.emit({ name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...details })
+    if (this.#events.wants(name)) this.#events.emit(event(name, run, details))
   }
+}
+
+function event(name: JobEventName, run: Run, details: Details): JobEvent {
+  return { name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...details }
+}
+
+function progressDetails(run: Run, progress: number, data: unknown): Details {
+  return { attempt: run.attempt, progress, ...(data === undefined ? {} : { data }) }
 }

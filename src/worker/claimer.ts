@@ -5,6 +5,7 @@
  * it has waited for a second; one claim of a queue is on its way at a time; nothing is claimed while the worker is paused, stopping, or has too
  * many outcomes unrecorded.
  */
+import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
@@ -16,6 +17,7 @@ export interface ClaimHost {
   readonly runner: Runner
   readonly statements: Statements
   readonly logger: Logger
+  readonly events: EventFeed
   readonly workerId: () => string
   /** How long a claim may take, in milliseconds. */
   readonly claimTimeoutMs: number
@@ -190,6 +192,7 @@ export class QueueClaimer {
   #take(rows: ClaimedRow[]): void {
     const now = performance.now()
     for (const row of rows) row.claimedAt = now
+    this.#host.events.seen(rows[0]!.subscribed)
     this.#gained = true
     this.#buffer = this.buffered === 0 ? rows : this.#buffer.slice(this.#at).concat(rows)
     this.#at = 0

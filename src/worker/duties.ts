@@ -5,6 +5,7 @@
  * lock lets one through). Time is the database's: one query says in how many milliseconds something falls due, and the worker sleeps that long.
  * A hint that something is due sooner shortens the sleep; a lost hint costs a poll.
  */
+import type { EventFeed } from "../jobs/event-feed.js"
 import { fireDue } from "../jobs/fire.js"
 import { isTransient } from "../postgres/failure.js"
 import type { SchemaNames } from "../postgres/names.js"
@@ -25,6 +26,7 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
   readonly statements: Statements
   readonly notifier: Notifier
+  readonly events: EventFeed
   readonly names: SchemaNames
   /** The floor under hints, in milliseconds. */
   readonly pollMs: number
@@ -113,6 +115,7 @@ export class Duties extends Service {
     for (;;) {
       const asked = performance.now()
       const [due] = await runner.run<DueRow>(statements.next_due)
+      this.#options.events.seen(due?.subscribed === true)
       const next = Math.min(
         due?.delayed ?? Number.POSITIVE_INFINITY,
         due?.expiry ?? Number.POSITIVE_INFINITY,
@@ -212,6 +215,7 @@ interface DueRow {
   delayed: number | null
   expiry: number | null
   schedule: number | null
+  subscribed: boolean
 }
 
 function isLate(ms: number | null | undefined): boolean {

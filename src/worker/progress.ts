@@ -1,4 +1,5 @@
 /** Stores the progress of runs: the latest of each, at most four times a second, in one statement. The last one leaves with the outcome. */
+import type { EventFeed } from "../jobs/event-feed.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { Service, type ServiceOptions } from "../service.js"
@@ -8,6 +9,9 @@ export interface ProgressOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
   readonly statements: Statements
   readonly workerId: string
+  readonly events: EventFeed
+  /** Tells other processes of the latest progress of a run. */
+  readonly tell: (run: Run) => void
 }
 
 const EVERY_MS = 250
@@ -45,11 +49,13 @@ export class Progress extends Service {
     this.#dirty.clear()
     const texts = runs.map((run) => run.unstoredProgress ?? null)
     try {
-      await this.#options.runner.run({
+      const [row] = await this.#options.runner.run<{ subscribed: boolean }>({
         ...this.#options.statements.progress,
         values: [this.#options.workerId, runs.map((run) => run.id), runs.map((run) => run.row.lease), texts],
       })
+      this.#options.events.seen(row?.subscribed === true)
       runs.forEach((run, i) => {
+        this.#options.tell(run)
         if (run.unstoredProgress === texts[i]) run.unstoredProgress = undefined
       })
     } catch (error) {

@@ -32,6 +32,8 @@ export interface ClaimedRow {
   readonly headers: Readonly<Record<string, string>> | null
   readonly created_at: Date
   readonly scheduled_for: Date | null
+  /** Somebody listens to events in another process. */
+  readonly subscribed: boolean
   /** When this worker got it, in `performance.now()` milliseconds; set by the claimer. */
   claimedAt?: number
 }
@@ -56,6 +58,8 @@ export class Run implements CurrentJob {
   readonly spec: TaskSpec
   /** The text of the last progress, until it is stored. */
   unstoredProgress: string | undefined
+  /** The last progress, and whether other processes have been told. */
+  lastProgress: { fraction: number; data: unknown; told: boolean } | undefined
   /** True once its outcome is decided; what the handler still does is not recorded. */
   decided = false
   /** When the handler was called, in `performance.now()` milliseconds. */
@@ -138,6 +142,7 @@ export class Run implements CurrentJob {
     }
     if (this.decided) return
     this.unstoredProgress = `{"fraction":${JSON.stringify(fraction)}${data === undefined ? "" : `,"data":${encode(data, `The progress data of task "${this.task}"`)}`}}`
+    this.lastProgress = { fraction, data, told: false }
     this.#host.progressed(this, fraction, data)
   }
 

@@ -5,6 +5,7 @@
  * ever (the fence makes a repeat harmless); an outcome that cannot be stored becomes a failure of that job alone.
  */
 import { ConnectionError, PayloadError } from "../errors.js"
+import type { EventFeed } from "../jobs/event-feed.js"
 import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -28,6 +29,7 @@ export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
   readonly statements: Statements
   readonly notifier: Notifier
+  readonly events: EventFeed
   readonly workerId: () => string
   readonly settled: (settlement: Settlement, verdict: Verdict) => void
   /** A batch is done with. */
@@ -162,6 +164,7 @@ export class Settler extends Service {
   }
 
   #conclude(batch: readonly Settlement[], row: SettleRow): void {
+    this.#options.events.seen(row.subscribed)
     const whole = (row.settled?.length ?? 0) === batch.length && row.cancelled === null
     const settled = whole ? undefined : new Set(row.settled)
     const cancelled = new Set(row.cancelled)
@@ -182,6 +185,7 @@ export interface SettleRow {
   watched: string[] | null
   lanes: unknown
   due_ms: number | null
+  subscribed: boolean
 }
 
 /** How many of these fit one statement; at least one. */

@@ -7,8 +7,8 @@
  */
 import { randomUUID } from "node:crypto"
 import { WorkerShutdownError } from "../errors.js"
-import type { EventHub } from "../events.js"
 import { guardLogger } from "../guarded-logger.js"
+import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
@@ -39,7 +39,7 @@ import type { JobMiddleware, Worker } from "./types.js"
 export interface WorkerContext {
   readonly database: Database
   readonly connected: Connected
-  readonly events: EventHub
+  readonly events: EventFeed
   readonly maxPayloadBytes: number | null
   /** Grows when the client gets another middleware. */
   readonly around: readonly JobMiddleware[]
@@ -119,6 +119,7 @@ export class QueueWorker implements Worker {
       returned: (run) => this.#heartbeat.ended(run),
     })
     const claimHost: ClaimHost = {
+      events: context.events,
       runner,
       statements,
       logger,
@@ -141,6 +142,7 @@ export class QueueWorker implements Worker {
       this.#claimers.set(queue, new QueueClaimer(queue, concurrency, this.#lanes.of(queue)!, claimHost))
     }
     this.#settler = new Settler({
+      events: context.events,
       logger,
       runner,
       statements,
@@ -170,6 +172,7 @@ export class QueueWorker implements Worker {
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
+      events: context.events,
       names: database.names,
       logger,
       runner,
@@ -192,7 +195,14 @@ export class QueueWorker implements Worker {
         for (const claimer of this.#claimers.values()) claimer.pump()
       },
     })
-    this.#progress = new Progress({ logger, runner, statements, workerId: this.id })
+    this.#progress = new Progress({
+      logger,
+      runner,
+      statements,
+      workerId: this.id,
+      events: context.events,
+      tell: (run) => this.#announcer.latestProgress(run),
+    })
     this.#lostClaims = new LostClaims({
       logger,
       runner,
@@ -341,6 +351,9 @@ export class QueueWorker implements Worker {
         return
       case "cancel":
         this.#cancelled(hint.ids)
+        return
+      case "subscribed":
+        this.#context.events.seen(true)
         return
       case "queue":
         if (this.#claimers.has(hint.queue)) this.#sweeper.now()

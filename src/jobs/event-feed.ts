@@ -1,0 +1,198 @@
+/**
+ * Events across processes.
+ *
+ * Who listens has a row in `subscribers`, refreshed while it listens. Every statement that makes an event (insert, claim, settle, …) also says
+ * whether such a row is fresh, in its own snapshot; only then does its process broadcast the event, by NOTIFY on a channel of its own, several
+ * events a message. So events cost nothing while nobody listens, and none is missed that happens after a subscription was committed.
+ * Notifications may be lost; events are for watching, not for deciding.
+ */
+import { randomUUID } from "node:crypto"
+import type { EventHub } from "../events.js"
+import type { Logger } from "../logger.js"
+import type { Database } from "../postgres/database.js"
+import { render } from "../postgres/names.js"
+import type { JobEvent, JobEventName, Subscription } from "./types.js"
+
+/** NOTIFY payloads are limited to 8,000 bytes. */
+const MAX_MESSAGE_BYTES = 7_500
+const MAX_DATA_BYTES = 4_000
+const FRESH_MS = 60_000
+const REFRESH_MS = 20_000
+/** Events waiting to be sent; a reader that outruns the network gets the newest. */
+const MAX_PENDING = 10_000
+
+export class EventFeed {
+  readonly #hub: EventHub
+  readonly #database: Database
+  readonly #logger: Logger
+  readonly #listen: () => Promise<void>
+  readonly #id = randomUUID()
+  #wanted = false
+  #pending: JobEvent[] = []
+  #sending: Promise<void> | undefined
+  #subscriptions = 0
+  #live: Promise<void> | undefined
+  #refresh: NodeJS.Timeout | undefined
+
+  /** `listen` makes sure that the events' channel is listened to. */
+  constructor(options: { hub: EventHub; database: Database; logger: Logger; listen: () => Promise<void> }) {
+    this.#hub = options.hub
+    this.#database = options.database
+    this.#logger = options.logger
+    this.#listen = options.listen
+  }
+
+  /** A statement says whether somebody listens in another process. */
+  seen(subscribed: boolean): void {
+    this.#wanted = subscribed
+  }
+
+  wants(name: JobEventName): boolean {
+    return this.#wanted || this.#hub.wants(name)
+  }
+
+  emit(event: JobEvent): void {
+    this.emitHere(event)
+    this.emitElsewhere(event)
+  }
+
+  emitHere(event: JobEvent): void {
+    if (this.#hub.wants(event.name)) this.#hub.emit(event)
+  }
+
+  emitElsewhere(event: JobEvent): void {
+    if (!this.#wanted) return
+    this.#pending.push(event)
+    if (this.#pending.length > MAX_PENDING) this.#pending.splice(0, this.#pending.length - MAX_PENDING)
+    this.#sending ??= this.#send().finally(() => {
+      this.#sending = undefined
+    })
+  }
+
+  /** A message from another process. */
+  receive(payload: string): void {
+    let message: unknown
+    try {
+      message = JSON.parse(payload)
+    } catch {
+      return
+    }
+    if (!Array.isArray(message) || message[0] === this.#database.self) return
+    for (const event of message.slice(1)) if (isEvent(event)) this.#hub.emit({ ...event, at: new Date(event.at) })
+  }
+
+  subscribe(name: JobEventName | "*", listener: (event: JobEvent) => void): Subscription {
+    const off = this.#hub.on(name, listener)
+    this.#subscriptions++
+    this.#live ??= this.#goLive()
+    const ready = this.#live
+    // A failure is the business of those who await `ready`; events of this process come all the same.
+    ready.catch(() => undefined)
+    let ended = false
+    const end = (): void => {
+      if (ended) return
+      ended = true
+      off()
+      if (--this.#subscriptions === 0) void this.#goSilent()
+    }
+    return Object.assign(end, { ready })
+  }
+
+  /** Sends what is pending and gives up the subscription. */
+  async close(): Promise<void> {
+    await this.#sending
+    await this.#goSilent()
+  }
+
+  async #goLive(): Promise<void> {
+    try {
+      await this.#listen()
+      await this.#mark()
+      this.#refresh = setInterval(
+        () => void this.#mark().catch((error: unknown) => this.#logger.debug("a subscription could not be refreshed", { error })),
+        REFRESH_MS,
+      )
+      this.#refresh.unref()
+    } catch (error) {
+      this.#live = undefined
+      throw error
+    }
+  }
+
+  async #mark(): Promise<void> {
+    const { runner, notifier } = await this.#database.ready()
+    await runner.run({
+      text: render(
+        "insert into {schema}.subscribers (id, expires_at) values ($1, now() + $2::double precision * interval '1 millisecond') on conflict (id) do update set expires_at = excluded.expires_at",
+        this.#database.names,
+      ),
+      values: [this.#id, FRESH_MS],
+    })
+    notifier.subscribed()
+  }
+
+  async #goSilent(): Promise<void> {
+    const live = this.#live
+    if (live === undefined) return
+    this.#live = undefined
+    clearInterval(this.#refresh)
+    try {
+      await live
+      const { runner } = await this.#database.connect()
+      await runner.run({ text: render("delete from {schema}.subscribers where id = $1", this.#database.names), values: [this.#id] }, 5_000)
+    } catch (error) {
+      this.#logger.debug("a subscription could not be ended; it runs out by itself", { error })
+    }
+  }
+
+  async #send(): Promise<void> {
+    // A turn later, so that the events of one batch leave together.
+    await new Promise((resolve) => setImmediate(resolve))
+    while (this.#pending.length > 0) {
+      const messages = this.#pack(this.#pending.splice(0))
+      try {
+        const { runner } = await this.#database.connect()
+        await runner.run({
+          text: "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m",
+          values: [this.#database.names.eventsChannel, messages],
+        })
+      } catch (error) {
+        this.#logger.debug("events could not be sent to other processes", { error })
+      }
+    }
+  }
+
+  /** Messages of many events each, under the limit. */
+  #pack(events: readonly JobEvent[]): string[] {
+    const messages: string[] = []
+    const head = `[${JSON.stringify(this.#database.self)}`
+    let text = head
+    let bytes = head.length
+    for (const event of events) {
+      const part = `,${JSON.stringify(slim(event))}`
+      const size = Buffer.byteLength(part)
+      if (bytes + size + 1 > MAX_MESSAGE_BYTES && text !== head) {
+        messages.push(`${text}]`)
+        text = head
+        bytes = head.length
+      }
+      text += part
+      bytes += size
+    }
+    if (text !== head) messages.push(`${text}]`)
+    return messages
+  }
+}
+
+/** An event that fits a notification: a large `data` and a long stack stay behind (the snapshot has them). */
+function slim(event: JobEvent): JobEvent {
+  if (Buffer.byteLength(JSON.stringify(event)) <= MAX_DATA_BYTES) return event
+  const { data: _data, error, ...rest } = event
+  return { ...rest, ...(error === undefined ? {} : { error: { name: error.name.slice(0, 200), message: error.message.slice(0, 1_000) } }) }
+}
+
+function isEvent(value: unknown): value is JobEvent {
+  return (
+    typeof value === "object" && value !== null && "name" in value && typeof value.name === "string" && "id" in value && typeof value.id === "string"
+  )
+}
