@@ -1,3 +1,4 @@
+import { guardLogger } from "./guarded-logger.js"
 import type { JobEvent, JobEventName } from "./jobs/types.js"
 import type { Logger } from "./logger.js"
 
@@ -9,7 +10,8 @@ export class EventHub {
   readonly #logger: Logger
 
   constructor(logger: Logger) {
-    this.#logger = logger
+    // Whoever emits an event must not hear of a logger's faults.
+    this.#logger = guardLogger(logger)
   }
 
   wants(name: JobEventName): boolean {

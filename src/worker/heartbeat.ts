@@ -22,6 +22,8 @@ export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   readonly workerId: string
   readonly leaseMs: number
   readonly register: () => Promise<void>
+  /** Tells what has changed since the worker was registered. */
+  readonly refresh: () => Promise<void>
   /** Runs whose handler has been called and whose outcome is open. */
   readonly openRuns: () => Iterable<Run>
   readonly running: () => number
@@ -127,6 +129,7 @@ export class Heartbeat extends Service {
         this.logger.info("the worker reaches its database again")
         this.#options.revived()
       }
+      await this.#options.refresh()
       this.#expectedAt = performance.now() + every
       return every
     } catch (error) {

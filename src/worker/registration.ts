@@ -19,6 +19,7 @@ export interface RegistrationOptions {
 
 export class Registration {
   readonly #options: RegistrationOptions
+  #told: readonly string[] = []
   #known: { count: number; names: readonly string[] } = { count: -1, names: [] }
 
   constructor(options: RegistrationOptions) {
@@ -35,7 +36,16 @@ export class Registration {
   /** Makes the worker known, or known again after it was taken for dead. */
   async register(): Promise<void> {
     const { runner, statements, workerId, leaseMs, queues } = this.#options
-    await runner.run({ ...statements.register_worker, values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, this.knownTasks()] })
+    const tasks = this.knownTasks()
+    await runner.run({ ...statements.register_worker, values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, tasks] })
+    this.#told = tasks
+  }
+
+  /** Tells of tasks that have been defined since. */
+  async refresh(): Promise<void> {
+    if (this.knownTasks() === this.#told) return
+    await this.publishTasks()
+    await this.register()
   }
 
   async publishTasks(): Promise<void> {

@@ -161,6 +161,7 @@ export class QueueWorker implements Worker {
       workerId: this.id,
       leaseMs: options.leaseMs,
       register: () => this.#registration.register(),
+      refresh: () => this.#registration.refresh(),
       openRuns: () => this.#runs,
       running: () => this.#runs.size,
       lost: (runs, why) => this.#runs.lost(runs, why),
