@@ -21,5 +21,6 @@ with lease as materialized (
 update {schema}.jobs j
 set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
 from picked where j.id = picked.id
-returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers, j.created_at, j.scheduled_for,
+returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+  date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed

@@ -10,7 +10,7 @@ import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { QueueLanes } from "./lanes.js"
-import type { ClaimedRow } from "./run.js"
+import { type ClaimedRow, claimedRow } from "./run.js"
 
 /** What a queue's claimer needs of its worker. */
 export interface ClaimHost {
@@ -161,13 +161,15 @@ export class QueueClaimer {
     this.#lastLimit = limit
     const plan = this.lanes.plan()!
     try {
-      const rows = await this.#host.runner.run<ClaimedRow>(
+      const values = await this.#host.runner.run<readonly any[]>(
         {
           ...this.#host.statements.claim,
+          rowMode: "array",
           values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId(), this.#host.knownTasks()],
         },
         this.#host.claimTimeoutMs,
       )
+      const rows = values.map(claimedRow)
       this.lanes.claimed(
         plan,
         rows.map((row) => ({ priority: row.priority, seq: Number(row.seq) })),

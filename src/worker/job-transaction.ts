@@ -61,7 +61,7 @@ export class JobTransaction {
     try {
       const settle = { ...this.#statements.settle, values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]] }
       const row = (await this.#client.query<SettleRow>(settle)).rows[0]!
-      if (row.cancelled !== null || row.settled === null) {
+      if (row.cancelled !== null || row.settled !== null) {
         await this.#rollback()
         return { kind: row.cancelled !== null ? "cancelled" : "lost" }
       }

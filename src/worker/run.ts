@@ -30,12 +30,33 @@ export interface ClaimedRow {
   readonly args: unknown
   readonly options: StoredOptions | null
   readonly headers: Readonly<Record<string, string>> | null
-  readonly created_at: Date
-  readonly scheduled_for: Date | null
+  /** Seconds since 1970, as is scheduled_for: a Date is made for those who ask. */
+  readonly created_at: number
+  readonly scheduled_for: number | null
   /** Somebody listens to events in another process. */
   readonly subscribed: boolean
   /** When this worker got it, in `performance.now()` milliseconds; set by the claimer. */
-  claimedAt?: number
+  claimedAt: number
+}
+
+/** A row of sql/claim.sql, whose columns come in this order: an array is read faster than a row by names. */
+export function claimedRow(v: readonly any[]): ClaimedRow {
+  return {
+    id: v[0],
+    seq: v[1],
+    priority: v[2],
+    lease: v[3],
+    task: v[4],
+    attempt: v[5],
+    max_attempts: v[6],
+    args: v[7],
+    options: v[8],
+    headers: v[9],
+    created_at: v[10],
+    scheduled_for: v[11],
+    subscribed: v[12],
+    claimedAt: 0,
+  }
 }
 
 /** What a run tells its worker. */
@@ -107,13 +128,13 @@ export class Run implements CurrentJob {
     return this.row.max_attempts
   }
   get createdAt(): Date {
-    return this.row.created_at
+    return new Date(this.row.created_at * 1_000)
   }
   get headers(): Readonly<Record<string, string>> {
     return this.row.headers ?? NO_HEADERS
   }
   get scheduledFor(): Date | null {
-    return this.row.scheduled_for
+    return this.row.scheduled_for === null ? null : new Date(this.row.scheduled_for * 1_000)
   }
   get fence(): bigint {
     return BigInt(this.row.lease)

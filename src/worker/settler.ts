@@ -165,8 +165,7 @@ export class Settler extends Service {
 
   #conclude(batch: readonly Settlement[], row: SettleRow): void {
     this.#options.events.seen(row.subscribed)
-    const whole = (row.settled?.length ?? 0) === batch.length && row.cancelled === null
-    const settled = whole ? undefined : new Set(row.settled)
+    const settled = row.settled === null ? undefined : new Set(row.settled)
     const cancelled = new Set(row.cancelled)
     for (const settlement of batch) {
       const id = settlement.run.id
@@ -180,6 +179,7 @@ export class Settler extends Service {
 
 /** What the function settle returns. */
 export interface SettleRow {
+  /** Those that were ours; null: all of them. */
   settled: string[] | null
   cancelled: string[] | null
   watched: string[] | null
