@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest"
 import { type CurrentJob, currentJob, snooze, task } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { eventsOf, Gate, ground } from "./ground.js"
+import { thenable } from "./hostile.js"
 
 const g = ground()
 
@@ -22,8 +23,8 @@ describe("a handler", () => {
 
   test("may be asynchronous, or return any thenable", async () => {
     expect(await runs(async (text: string) => `${await delay(5, text)}!`, "x")).toBe("x!")
-    const thenable = { then: (resolve: (value: string) => void) => void setTimeout(resolve, 5, "thenable") }
-    expect(await runs(() => thenable as unknown as string)).toBe("thenable")
+    const later = (resolve: (value: string) => void) => void setTimeout(resolve, 5, "thenable")
+    expect(await runs(() => thenable({ value: later }))).toBe("thenable")
   })
 
   test("gets the values that were enqueued, with their types, and its result keeps its types", async () => {

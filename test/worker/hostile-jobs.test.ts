@@ -2,7 +2,7 @@ import { describe, expect, test } from "vitest"
 import { currentJob, task } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { eventsOf, ground } from "./ground.js"
-import { hostileProxy } from "./hostile.js"
+import { hostileProxy, thenable } from "./hostile.js"
 
 const g = ground()
 
@@ -116,33 +116,22 @@ describe("nothing that a handler returns harms the worker", () => {
   })
 
   test("a thenable that calls back twice, and throws after that, counts once", async () => {
-    const { outcome } = await survives(() => ({
-      // biome-ignore lint/suspicious/noThenProperty: that is the point
-      then(resolve: (value: string) => void, reject: (error: unknown) => void) {
-        resolve("first")
-        reject(new Error("second"))
-        resolve("third")
-        throw new Error("fourth")
-      },
-    }))
+    const then = (resolve: (value: string) => void, reject: (error: unknown) => void): never => {
+      resolve("first")
+      reject(new Error("second"))
+      resolve("third")
+      throw new Error("fourth")
+    }
+    const { outcome } = await survives(() => thenable({ value: then }))
     expect(outcome).toEqual({ ok: true, value: "first" })
   })
 
   test("a thenable whose then throws, or whose then is a getter that throws, fails its job", async () => {
-    for (const thenable of [
-      {
-        // biome-ignore lint/suspicious/noThenProperty: that is the point
-        then() {
-          throw new Error("no then")
-        },
-      },
-      {
-        get then() {
-          throw new Error("no then")
-        },
-      },
-    ]) {
-      const { snapshot } = await survives(() => thenable)
+    const refuse = (): never => {
+      throw new Error("no then")
+    }
+    for (const hostile of [thenable({ value: refuse }), thenable({ get: refuse })]) {
+      const { snapshot } = await survives(() => hostile)
       expect(snapshot).toMatchObject({ state: "failed", error: { message: "no then" } })
     }
   })

@@ -5,3 +5,9 @@ export function hostileProxy(): object {
   }
   return new Proxy({}, { get: refuse, has: refuse, getPrototypeOf: refuse, ownKeys: refuse, getOwnPropertyDescriptor: refuse })
 }
+
+/** An object with this `then`, or with a getter for it: what `await` takes for a promise. */
+export function thenable(then: PropertyDescriptor): PromiseLike<any> {
+  // biome-ignore lint/suspicious/noThenProperty: that is the point
+  return Object.defineProperty({}, "then", then) as PromiseLike<any>
+}

@@ -6,7 +6,7 @@ import { eventsOf, ground, reaches } from "./ground.js"
 const g = ground()
 
 /** A task that fails `failures` times with what `fail` throws. */
-function flaky(options: TaskOptions, failures = Number.POSITIVE_INFINITY, fail: () => unknown = () => new Error("not yet")) {
+function flaky(options: Omit<TaskOptions, "progress">, failures = Number.POSITIVE_INFINITY, fail: () => unknown = () => new Error("not yet")) {
   const queue = g.name("q")
   const attempts: number[] = []
   const run = task({ name: g.name("t"), queue, ...options }, (): string => {
