@@ -244,7 +244,8 @@ export class Enqueuer {
       const message = error instanceof Error ? error.message.replace(/^.*pgtusk: /s, "") : String(error)
       if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
       if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
-      if (state === "42501") throw connectionError(error, this.#runner.target)
+      // A caller's client gives it as it is, a runner of ours as a ConnectionError already.
+      if (state === "42501" && !(error instanceof ConnectionError)) throw connectionError(error, this.#runner.target)
       throw error
     }
   }
