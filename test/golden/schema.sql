@@ -271,7 +271,11 @@ CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT l
 
 CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled uuid[], OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.uuid_v7()
  RETURNS uuid
