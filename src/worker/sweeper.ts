@@ -2,7 +2,8 @@
  * Finds work that no hint told of: the poll under the notifications, and the rows below the cursors.
  *
  * It runs when asked, when a queue has just become empty, and at the latest every poll interval. Under an old snapshot a sweep walks dead index
- * entries, so it may take a twentieth of the time at most: the pause after it is twenty times its length, and no less than a quarter second.
+ * entries, so it should take no more than a twentieth of the time: the pause after it is twenty times its length, no less than a quarter second,
+ * and no more than the poll interval.
  */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
@@ -63,7 +64,7 @@ export class Sweeper extends Service {
       this.#options.found(rows.map((row) => ({ queue: row.queue, priority: row.priority, seq: Number(row.seq) })))
     }
     const now = performance.now()
-    this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, SHARE * (now - began)))
+    this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, Math.min(SHARE * (now - began), this.#options.pollMs)))
     return Math.max(0, Math.max(this.#dueAt, this.#notBefore) - now)
   }
 }
