@@ -10,9 +10,11 @@
 -- Returns a row a draft, in order: id = the new job's, or the owner's of its key (created false). Rows without ord, the last ones, are no drafts but
 -- lanes to look at again: jobs in them were locked here for a moment, and a claim skips what is locked.
 --
--- Locks, in this order and each kind in the order of its key, so that neither two batches nor a batch and a settle can deadlock: jobs, then keys.
--- Keys: the primary key of keys decides every race. on conflict do update takes the row's lock and then sees the winner, also one that committed
--- a moment ago; so there is never a unique violation in the caller's transaction.
+-- Keys: the primary key of keys decides every race. A key that is taken is read, not locked, so that the end of its owner does not wait for the
+-- caller's transaction; one that is released between the insert and that look is tried for again. So there is never a unique violation in the
+-- caller's transaction.
+-- Locks: keys in the order of the keys, then jobs (parents, and owners that get new arguments) in the order of their ids, so that two calls cannot
+-- deadlock, nor one and a settle, which holds jobs and wants the keys of those alone.
 -- Parents: locked, then looked up live and, in a later statement (a new snapshot), among the finished; a parent that ends meanwhile is found in
 -- one of the two. An unknown one is an error (PT404) and nothing is stored.
 create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
@@ -27,6 +29,8 @@ declare
   known uuid[] := '{}';
   any_key boolean;
   any_parent boolean;
+  changes boolean;
+  replacing integer[];
   draft record;
   owner uuid;
   again integer[];
@@ -59,45 +63,46 @@ begin
     from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
   end if;
 
-  -- 1. The jobs that this will look at or change: parents, and owners of keys that may be given new arguments.
-  if any_key or any_parent then
-    -- By an array, since a join makes the planner expect thousands, and scan the table.
-    perform from {schema}.jobs j where j.id = any (array(
-      select (p ->> 'id')::uuid
-      from jsonb_array_elements(drafts) e, jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
-      union
-      select k.job_id
-      from rows from (jsonb_array_elements(drafts), unnest(queues)) d (draft, queue)
-      join {schema}.keys k on k.queue = d.queue and k.kind = 'key' and k.key = d.draft #>> '{key,key}'
-      where (d.draft #>> '{key,replace}')::boolean))
-    order by j.id for no key update;
-  end if;
-
-  -- 2. Keys.
+  -- 1. Keys.
   while any_key loop
     for draft in
-      select d.ord, d.id, d.queue, k.kind, k.key, k.ttl_ms, k.extend
+      select d.ord, d.id, d.queue, k.kind, k.key, k.ttl_ms, k.extend, k.replace
       from rows from (jsonb_array_elements(drafts), unnest(own), unnest(queues)) with ordinality d (draft, id, queue, ord)
       cross join lateral (
         select 'key' as kind, d.draft #>> '{key,key}' as key, (d.draft #>> '{key,ttlMs}')::double precision as ttl_ms,
-          coalesce((d.draft #>> '{key,extend}')::boolean, false) as extend
+          coalesce((d.draft #>> '{key,extend}')::boolean, false) as extend, coalesce((d.draft #>> '{key,replace}')::boolean, false) as replace
         union all
-        select 'id', d.draft ->> 'customId', null, false
+        select 'id', d.draft ->> 'customId', null, false, false
       ) k
       where k.key is not null and d.id <> all (known) and (again is null or d.ord = any (again))
       order by d.queue, k.kind, k.key, d.ord
     loop
       continue when owners[draft.ord] <> draft.id;
-      insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
-      values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
-        case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
-      on conflict (queue, kind, key) do update set (job_id, release, until) = (
-        select case when o.over then excluded.job_id else k.job_id end, case when o.over then excluded.release else k.release end,
-          case when o.over or (draft.extend and k.release = 'time') then excluded.until else k.until end
-        from (select coalesce(k.until <= clock_timestamp(), false) as over) o)
-      returning k.job_id into owner;
+      loop
+        insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+        values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
+          case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
+        on conflict (queue, kind, key) do nothing
+        returning k.job_id into owner;
+        exit when found;
+        select k.job_id, coalesce(k.until <= clock_timestamp(), false) or (draft.extend and k.release = 'time') into owner, changes
+        from {schema}.keys k where k.queue = draft.queue and k.kind = draft.kind and k.key = draft.key;
+        continue when not found;
+        exit when not changes;
+        update {schema}.keys k set (job_id, release, until) = (
+          select case when o.over then draft.id else k.job_id end,
+            case when not o.over then k.release when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end,
+            case when o.over or k.release = 'time' then clock_timestamp() + draft.ttl_ms * interval '1 millisecond' else k.until end
+          from (select coalesce(k.until <= clock_timestamp(), false) as over) o)
+        where k.queue = draft.queue and k.kind = draft.kind and k.key = draft.key
+        returning k.job_id into owner;
+        exit when found;
+      end loop;
       if owner <> draft.id then
         owners[draft.ord] := owner;
+        if draft.replace then
+          replacing := replacing || draft.ord::integer;
+        end if;
         -- It may have taken its custom id a moment ago.
         delete from {schema}.keys k where k.job_id = draft.id;
       end if;
@@ -112,7 +117,7 @@ begin
     end loop;
   end loop;
 
-  -- 3. Edges. A parent of this batch that is a duplicate stands for its owner.
+  -- 2. Edges. A parent of this batch that is a duplicate stands for its owner.
   if any_parent then
     select array_agg(x.child), array_agg(x.parent), array_agg(x.policy), array_agg(x.paths) into edge_children, edge_parents, edge_policies, edge_paths
     from (
@@ -129,8 +134,15 @@ begin
       raise exception 'pgtusk: a job would depend on itself, since its parent is a duplicate of it' using errcode = 'PT400';
     end if;
   end if;
+
+  -- 3. The jobs that this looks at or changes are locked; parents are looked up.
+  if any_parent or replacing is not null then
+    perform from {schema}.jobs j
+    where j.id = any (outer_parents)
+      or j.id = any (array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing))) and j.state = 'delayed'
+    order by j.id for no key update;
+  end if;
   if outer_parents is not null then
-    perform from {schema}.jobs j where j.id = any (outer_parents) order by j.id for no key update;
     select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, j.priority, j.seq)) filter (where j.state = 'waiting') into live, touched
     from {schema}.jobs j where j.id = any (outer_parents);
     update {schema}.jobs j set has_children = true where j.id = any (live) and not j.has_children;
@@ -151,7 +163,7 @@ begin
   ), family as (
     select child, count(*)::integer as n, array_agg(parent) as parents from unnest(edge_children, edge_parents) e (child, parent) group by child
   ), latest as (
-    select distinct on (d.owner) d.owner, d.draft from d where d.owner <> d.id and (d.draft #>> '{key,replace}')::boolean order by d.owner, d.ord desc
+    select distinct on (d.owner) d.owner, d.draft from d where d.ord = any (replacing) order by d.owner, d.ord desc
   ), said as (
     select d.ord, d.id, d.queue, d.fresh, d.draft as own, f.n, f.parents,
       case when f.child is null and greatest((d.draft ->> 'runAt')::timestamptz, now() + (d.draft ->> 'delayMs')::double precision * interval '1 millisecond') > now()

@@ -156,6 +156,8 @@ declare
   known uuid[] := '{}';
   any_key boolean;
   any_parent boolean;
+  changes boolean;
+  replacing integer[];
   draft record;
   owner uuid;
   again integer[];
@@ -187,41 +189,45 @@ begin
     select coalesce(array_agg(x.id), '{}') into known
     from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
   end if;
-  if any_key or any_parent then
-    perform from {schema}.jobs j where j.id = any (array(
-      select (p ->> 'id')::uuid
-      from jsonb_array_elements(drafts) e, jsonb_array_elements(case when jsonb_typeof(e -> 'parents') = 'array' then e -> 'parents' else '[]' end) p
-      union
-      select k.job_id
-      from rows from (jsonb_array_elements(drafts), unnest(queues)) d (draft, queue)
-      join {schema}.keys k on k.queue = d.queue and k.kind = 'key' and k.key = d.draft #>> '{key,key}'
-      where (d.draft #>> '{key,replace}')::boolean))
-    order by j.id for no key update;
-  end if;
   while any_key loop
     for draft in
-      select d.ord, d.id, d.queue, k.kind, k.key, k.ttl_ms, k.extend
+      select d.ord, d.id, d.queue, k.kind, k.key, k.ttl_ms, k.extend, k.replace
       from rows from (jsonb_array_elements(drafts), unnest(own), unnest(queues)) with ordinality d (draft, id, queue, ord)
       cross join lateral (
         select 'key' as kind, d.draft #>> '{key,key}' as key, (d.draft #>> '{key,ttlMs}')::double precision as ttl_ms,
-          coalesce((d.draft #>> '{key,extend}')::boolean, false) as extend
+          coalesce((d.draft #>> '{key,extend}')::boolean, false) as extend, coalesce((d.draft #>> '{key,replace}')::boolean, false) as replace
         union all
-        select 'id', d.draft ->> 'customId', null, false
+        select 'id', d.draft ->> 'customId', null, false, false
       ) k
       where k.key is not null and d.id <> all (known) and (again is null or d.ord = any (again))
       order by d.queue, k.kind, k.key, d.ord
     loop
       continue when owners[draft.ord] <> draft.id;
-      insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
-      values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
-        case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
-      on conflict (queue, kind, key) do update set (job_id, release, until) = (
-        select case when o.over then excluded.job_id else k.job_id end, case when o.over then excluded.release else k.release end,
-          case when o.over or (draft.extend and k.release = 'time') then excluded.until else k.until end
-        from (select coalesce(k.until <= clock_timestamp(), false) as over) o)
-      returning k.job_id into owner;
+      loop
+        insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+        values (draft.id, clock_timestamp() + draft.ttl_ms * interval '1 millisecond', draft.queue, draft.kind, draft.key,
+          case when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end)
+        on conflict (queue, kind, key) do nothing
+        returning k.job_id into owner;
+        exit when found;
+        select k.job_id, coalesce(k.until <= clock_timestamp(), false) or (draft.extend and k.release = 'time') into owner, changes
+        from {schema}.keys k where k.queue = draft.queue and k.kind = draft.kind and k.key = draft.key;
+        continue when not found;
+        exit when not changes;
+        update {schema}.keys k set (job_id, release, until) = (
+          select case when o.over then draft.id else k.job_id end,
+            case when not o.over then k.release when draft.kind = 'id' then 'removal' when draft.ttl_ms is not null then 'time' else 'finish' end,
+            case when o.over or k.release = 'time' then clock_timestamp() + draft.ttl_ms * interval '1 millisecond' else k.until end
+          from (select coalesce(k.until <= clock_timestamp(), false) as over) o)
+        where k.queue = draft.queue and k.kind = draft.kind and k.key = draft.key
+        returning k.job_id into owner;
+        exit when found;
+      end loop;
       if owner <> draft.id then
         owners[draft.ord] := owner;
+        if draft.replace then
+          replacing := replacing || draft.ord::integer;
+        end if;
         delete from {schema}.keys k where k.job_id = draft.id;
       end if;
     end loop;
@@ -249,8 +255,13 @@ begin
       raise exception 'pgtusk: a job would depend on itself, since its parent is a duplicate of it' using errcode = 'PT400';
     end if;
   end if;
+  if any_parent or replacing is not null then
+    perform from {schema}.jobs j
+    where j.id = any (outer_parents)
+      or j.id = any (array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing))) and j.state = 'delayed'
+    order by j.id for no key update;
+  end if;
   if outer_parents is not null then
-    perform from {schema}.jobs j where j.id = any (outer_parents) order by j.id for no key update;
     select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, j.priority, j.seq)) filter (where j.state = 'waiting') into live, touched
     from {schema}.jobs j where j.id = any (outer_parents);
     update {schema}.jobs j set has_children = true where j.id = any (live) and not j.has_children;
@@ -268,7 +279,7 @@ begin
   ), family as (
     select child, count(*)::integer as n, array_agg(parent) as parents from unnest(edge_children, edge_parents) e (child, parent) group by child
   ), latest as (
-    select distinct on (d.owner) d.owner, d.draft from d where d.owner <> d.id and (d.draft #>> '{key,replace}')::boolean order by d.owner, d.ord desc
+    select distinct on (d.owner) d.owner, d.draft from d where d.ord = any (replacing) order by d.owner, d.ord desc
   ), said as (
     select d.ord, d.id, d.queue, d.fresh, d.draft as own, f.n, f.parents,
       case when f.child is null and greatest((d.draft ->> 'runAt')::timestamptz, now() + (d.draft ->> 'delayMs')::double precision * interval '1 millisecond') > now()
@@ -736,7 +747,7 @@ declare
   resolved record;
 begin
   with s as (
-    select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress)
+    select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress) order by id
   ), gone as (
     delete from {schema}.jobs j using s
     where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
@@ -768,7 +779,6 @@ begin
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
-    perform from {schema}.keys k where k.job_id = any (settled) order by k.queue, k.kind, k.key for update;
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
@@ -779,7 +789,7 @@ begin
   end if;
   if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
     with s as (
-      select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress)
+      select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress) order by id
     ), returned as (
       update {schema}.jobs j set
         state = (case when s.delay > 0 then 'delayed' else 'waiting' end)::{schema}.job_state,

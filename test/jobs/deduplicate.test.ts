@@ -232,16 +232,16 @@ describe("replace (debounce)", () => {
 
 describe("a task's own deduplicate", () => {
   test("makes the key from the arguments; the job's option wins over it", async () => {
-    const sync = task({ name: "sync", deduplicate: (user: string, _full: boolean) => ({ key: `user ${user}`, ttl: "1h" }) }, async () => {})
+    const sync = task({ name: "sync", deduplicate: (user) => ({ key: `user ${user.toLowerCase()}`, ttl: "1h" }) }, async (_user: string) => {})
     const view = sync.with({ via: on.tusk })
-    const a = await view.enqueue("a", true)
-    expect((await view.enqueue("a", false)).id).toBe(a.id)
-    expect((await view.enqueue("b", true)).created).toBe(true)
-    expect((await view.with({ deduplicate: "another" }).enqueue("a", true)).created).toBe(true)
+    const a = await view.enqueue("a")
+    expect((await view.enqueue("A")).id).toBe(a.id)
+    expect((await view.enqueue("b")).created).toBe(true)
+    expect((await view.with({ deduplicate: "another" }).enqueue("a")).created).toBe(true)
   })
 
   test("one that throws or gives no key is an error that says so", async () => {
-    const broken = task({ name: "broken-key", deduplicate: (x: { id: string }) => x.id }, async () => {})
+    const broken = task({ name: "broken-key", deduplicate: (x: { id: string }) => x.id }, async (_x: { id: string }) => {})
     for (const [argument, message] of [
       [null, /deduplicate\(\) of task "broken-key" threw: Cannot read properties of null/],
       [{ id: 5 }, /The result of deduplicate\(\) of task "broken-key" is 5, which is not a key/],

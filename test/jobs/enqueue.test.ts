@@ -179,10 +179,10 @@ describe("order", () => {
   })
 
   test("a delayed job takes its place when it falls due", async () => {
-    seen.length = 0
-    const delayed = await note.with({ via: on.tusk, delay: "50ms" }).enqueue("delayed")
-    await note.with({ via: on.tusk }).enqueue("first")
     await startWorker(on.tusk, { queues: { default: 1 } })
+    seen.length = 0
+    const delayed = await note.with({ via: on.tusk, delay: "1s" }).enqueue("delayed")
+    await (await note.with({ via: on.tusk }).enqueue("first")).result()
     await delayed.result()
     await (await note.with({ via: on.tusk }).enqueue("last")).result()
     expect(seen).toEqual([["first"], ["delayed"], ["last"]])
