@@ -240,17 +240,19 @@ begin
     end loop;
   end loop;
   if any_parent then
-    select array_agg(x.child), array_agg(x.parent), array_agg(x.policy), array_agg(x.paths) into edge_children, edge_parents, edge_policies, edge_paths
+    select array_agg(x.child), array_agg(x.parent), array_agg(x.policy), array_agg(x.paths), array_agg(distinct x.parent) filter (where x.is_outer)
+    into edge_children, edge_parents, edge_policies, edge_paths, outer_parents
     from (
-      select d.id as child, coalesce(m.owner, (p ->> 'id')::uuid) as parent, min(coalesce(p ->> 'onFailure', 'block')) as policy,
+      select d.id as child, coalesce(m.owner, (p ->> 'id')::uuid) as parent, bool_or(n.id is null) as is_outer,
+        min(coalesce(p ->> 'onFailure', 'block')) as policy,
         jsonb_path_query_array(jsonb_agg(p -> 'paths') filter (where p -> 'paths' is not null), '$[*][*]') as paths
       from rows from (jsonb_array_elements(drafts), unnest(own), unnest(owners)) d (draft, id, owner)
       cross join lateral jsonb_array_elements(case when jsonb_typeof(d.draft -> 'parents') = 'array' then d.draft -> 'parents' else '[]' end) p
       left join unnest(own, owners) m (id, owner) on m.id = (p ->> 'id')::uuid
+      left join unnest(own) n (id) on n.id = coalesce(m.owner, (p ->> 'id')::uuid)
       where d.owner = d.id and d.id <> all (known)
       group by 1, 2
     ) x;
-    select array_agg(distinct p) filter (where p <> all (own)) into outer_parents from unnest(edge_parents) p;
     if exists (select from unnest(edge_children, edge_parents) e (child, parent) where e.child = e.parent) then
       raise exception 'pgtusk: a job would depend on itself, since its parent is a duplicate of it' using errcode = 'PT400';
     end if;
@@ -281,14 +283,16 @@ begin
   ), latest as (
     select distinct on (d.owner) d.owner, d.draft from d where d.ord = any (replacing) order by d.owner, d.ord desc
   ), said as (
-    select d.ord, d.id, d.queue, d.fresh, d.draft as own, f.n, f.parents,
+    select d.ord, d.id, d.queue, d.fresh, d.draft as own, f.n, f.parents, c.parent is not null as has_children,
       case when f.child is null and greatest((d.draft ->> 'runAt')::timestamptz, now() + (d.draft ->> 'delayMs')::double precision * interval '1 millisecond') > now()
         then coalesce(l.draft, d.draft) else d.draft end as draft
-    from d left join latest l on l.owner = d.id left join family f on f.child = d.id where d.fresh
+    from d left join latest l on l.owner = d.id left join family f on f.child = d.id
+      left join (select distinct parent from unnest(edge_parents) p (parent)) c on c.parent = d.id
+    where d.fresh
     union all
-    select null, l.owner, null, false, null, null, null, l.draft from latest l where not exists (select from d where d.id = l.owner and d.fresh)
+    select null, l.owner, null, false, null, null, null, null, l.draft from latest l where not exists (select from d where d.id = l.owner and d.fresh)
   ), meant as (
-    select s.ord, s.id, s.queue, s.fresh, s.own, s.n, s.parents, r.task, r.args, nullif(r.headers, 'null') as headers,
+    select s.ord, s.id, s.queue, s.fresh, s.own, s.n, s.parents, s.has_children, r.task, r.args, nullif(r.headers, 'null') as headers,
       coalesce(r.priority, t.priority, 5) as priority, coalesce(r."maxAttempts", t.retries + 1, 1) as max_attempts, coalesce(r."ttlMs", t.ttl_ms) as ttl_ms,
       greatest(r."runAt", now() + r."delayMs" * interval '1 millisecond') as at,
       nullif(coalesce(t.options, '{}') || coalesce(nullif(r.options, 'null'), '{}'), '{}') as options
@@ -310,7 +314,7 @@ begin
       headers, options, custom_id, parents)
     select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
       (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
-      w.id = any (coalesce(edge_parents, '{}')), w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
+      w.has_children, w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
       w.headers, w.all_options, w.own ->> 'customId', w.parents
     from whole w where w.fresh order by w.ord
     on conflict do nothing
@@ -319,7 +323,8 @@ begin
   select (select array_agg(a.id) from added a), (select extract(epoch from min(r.run_at) - now())::double precision * 1000 from replaced r) into fresh, due;
   if edge_children is not null then
     insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
-    select e.* from unnest(edge_parents, edge_children, edge_policies, edge_paths) e (parent, child, policy, paths) where e.child = any (fresh);
+    select e.* from unnest(edge_parents, edge_children, edge_policies, edge_paths) e (parent, child, policy, paths)
+    where not repeated or e.child = any (fresh);
     if over_ids is not null then
       select r.lanes, r.due_ms into resolved from {schema}.resolve_children(over_ids, over_states, over_results) r;
       touched := nullif(coalesce(touched, '[]') || coalesce(resolved.lanes, '[]'), '[]');
@@ -343,7 +348,8 @@ begin
   end if;
   return query
   select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
-  from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord) left join {schema}.jobs j on j.id = d.id and j.id = d.owner
+  from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord)
+  left join (select * from {schema}.jobs where id = any (own)) j on j.id = d.id and j.id = d.owner
   union all
   select null, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
   order by 1;
