@@ -237,8 +237,8 @@ export interface Queue {
   /** Removes everything; refuses while jobs are active unless forced. */
   obliterate(options?: { force?: boolean }): Promise<void>
   deadLetters(filter?: Omit<JobFilter, "queue" | "state">): Promise<JobPage>
-  /** The same jobs again, with a fresh budget, oldest finish first; `preview` only counts. */
-  redrive(filter?: Omit<JobFilter, "queue" | "state"> & { preview?: boolean }): Promise<number>
+  /** The same jobs again, with a fresh budget, oldest finish first; `preview` only counts; `rate` is how many a second. Default: as fast as it goes. */
+  redrive(filter?: Omit<JobFilter, "queue" | "state"> & { preview?: boolean; rate?: number }): Promise<number>
   cancelAll(filter: Omit<JobFilter, "queue">): Promise<number>
   /** The owner of a deduplication key. */
   owner(key: string): Promise<string | null>
