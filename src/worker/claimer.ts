@@ -18,7 +18,7 @@ export interface ClaimHost {
   readonly statements: Statements
   readonly logger: Logger
   readonly events: EventFeed
-  readonly workerId: () => string
+  readonly workerId: string
   /** How long a claim may take, in milliseconds. */
   readonly claimTimeoutMs: number
   /** May anything be claimed just now? */
@@ -165,7 +165,7 @@ export class QueueClaimer {
         {
           ...this.#host.statements.claim,
           rowMode: "array",
-          values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId(), this.#host.knownTasks()],
+          values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId, this.#host.knownTasks()],
         },
         this.#host.claimTimeoutMs,
       )

@@ -30,7 +30,7 @@ export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
   readonly statements: Statements
   readonly notifier: Notifier
   readonly events: EventFeed
-  readonly workerId: () => string
+  readonly workerId: string
   readonly settled: (settlement: Settlement, verdict: Verdict) => void
   /** A batch is done with. */
   readonly concluded: () => void
@@ -149,7 +149,7 @@ export class Settler extends Service {
     const [row] = await this.#options.runner.run<SettleRow>({
       ...this.#options.statements.settle,
       values: [
-        this.#options.workerId(),
+        this.#options.workerId,
         batch.map((s) => s.run.id),
         batch.map((s) => s.run.row.lease),
         batch.map((s) => s.outcome.kind),

@@ -98,9 +98,10 @@ export class QueueWorker implements Worker {
     this.#pool = createPool(connected.config, 4, logger, "worker")
     const runner = new Runner(this.#pool, connected.target)
     const { statements, notifier } = connected
+    const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
     this.#lanes = new Lanes(options.queues.keys())
     const queues = [...options.queues.keys()]
-    this.#registration = new Registration({ runner, statements, names: database.names, workerId: this.id, leaseMs: options.leaseMs, queues })
+    this.#registration = new Registration({ ...common, names: database.names, leaseMs: options.leaseMs, queues })
     this.#host = {
       workerId: this.id,
       around: context.around,
@@ -109,21 +110,14 @@ export class QueueWorker implements Worker {
       progressed: (run, fraction, data) => this.#progressed(run, fraction, data),
     }
     this.#runs = new Runs({
+      ...common,
       host: this.#host,
-      logger,
-      runner,
-      statements,
-      workerId: this.id,
       started: (run) => this.#announcer.started(run),
       decided: (run, outcome) => this.#decided(run, outcome),
       returned: (run) => this.#heartbeat.ended(run),
     })
     const claimHost: ClaimHost = {
-      events: context.events,
-      runner,
-      statements,
-      logger,
-      workerId: () => this.id,
+      ...common,
       claimTimeoutMs: options.leaseMs * CLAIM_SHARE,
       mayClaim: () => this.#mayClaim(),
       holdsLease: () => this.#heartbeat.holdsLease,
@@ -142,12 +136,7 @@ export class QueueWorker implements Worker {
       this.#claimers.set(queue, new QueueClaimer(queue, concurrency, this.#lanes.of(queue)!, claimHost))
     }
     this.#settler = new Settler({
-      events: context.events,
-      logger,
-      runner,
-      statements,
-      notifier,
-      workerId: () => this.id,
+      ...common,
       settled: (settlement, verdict) => this.#settled(settlement, verdict),
       concluded: () => {
         // Claiming pauses while too much is unrecorded; nothing else would take it up again.
@@ -155,10 +144,7 @@ export class QueueWorker implements Worker {
       },
     })
     this.#heartbeat = new Heartbeat({
-      logger,
-      runner,
-      statements,
-      workerId: this.id,
+      ...common,
       leaseMs: options.leaseMs,
       register: () => this.#registration.register(),
       refresh: () => this.#registration.refresh(),
@@ -173,21 +159,15 @@ export class QueueWorker implements Worker {
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
-      events: context.events,
+      ...common,
       names: database.names,
-      logger,
-      runner,
-      statements,
-      notifier,
       pollMs: options.pollMs,
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,
       ended: (jobs, how) => this.#announcer.ended(jobs, how),
     })
     this.#sweeper = new Sweeper({
-      logger,
-      runner,
-      statements,
+      ...common,
       queues,
       pollMs: options.pollMs,
       mayClaim: () => this.#mayClaim(),
@@ -197,19 +177,11 @@ export class QueueWorker implements Worker {
       },
     })
     this.#progress = new Progress({
-      logger,
-      runner,
-      statements,
-      workerId: this.id,
-      events: context.events,
+      ...common,
       tell: (run) => this.#announcer.latestProgress(run),
     })
     this.#lostClaims = new LostClaims({
-      logger,
-      runner,
-      statements,
-      notifier,
-      workerId: this.id,
+      ...common,
       leaseMs: options.leaseMs,
       held: () => [
         ...[...this.#runs].map((run) => run.row.lease),
