@@ -3,13 +3,18 @@
  * schedule on in one transaction. So a slot fires exactly once, however many workers there are and whenever one dies.
  *
  * What "now" is, the database says. A slot is missed when nobody fired it within a minute or half its interval, whichever is less.
+ *
+ * A schedule that cannot be fired holds up no other: one whose job cannot be stored loses this slot, and one that met a passing fault (a deadlock, a
+ * full disk) stays due.
  */
 import type { Logger } from "../logger.js"
+import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import { type LaneHint, lanesOf } from "../postgres/wake.js"
-import { Slots, type StoredWhen } from "./slots.js"
+import { Slots } from "./slots.js"
 import { uuidv7 } from "./uuid.js"
+import type { StoredWhen } from "./when.js"
 
 interface DueRow {
   readonly id: string
@@ -26,6 +31,8 @@ export interface Fired {
   readonly schedules: number
   readonly lanes: readonly LaneHint[]
   readonly dueMs: number | null
+  /** A passing fault of one that is still due. */
+  readonly failure: unknown
 }
 
 const MAX_MISSED = 1_000
@@ -50,46 +57,61 @@ export async function fireDue(runner: Runner, names: SchemaNames, logger: Logger
     const { rows } = await client.query<DueRow>(texts.due, [most])
     const added: unknown[] = []
     let delayed = false
+    let failure: unknown
     for (const row of rows) {
-      // A schedule that cannot be fired must not hold up the others.
       await client.query("savepoint one_schedule")
       try {
         const { slots, next } = slotsToFire(row)
         const drafts = slots.map((slot) => ({ ...row.draft, id: uuidv7(), scheduledFor: slot.toISOString() }))
+        let last: string | null = null
         if (drafts.length > 0) {
           const result = await client.query(texts.add, [JSON.stringify(drafts)])
           for (const job of result.rows) {
+            // Its key may have an owner already; then that is the job of this slot.
+            if (job.ord !== null) last = job.id
             if (job.state === "waiting") added.push([job.queue, job.priority, job.seq])
             else delayed = true
           }
         }
-        await client.query(texts.advance, [row.id, next, slots.at(-1) ?? null, drafts.at(-1)?.id ?? null, slots.length])
+        await client.query(texts.advance, [row.id, next, slots.at(-1) ?? null, last, slots.length])
       } catch (error) {
+        if (isConnectionLoss(error)) throw error
         await client.query("rollback to savepoint one_schedule")
-        logger.error("a schedule could not be fired; its next slot is tried", { schedule: row.id, error: error as Error })
-        const next = new Slots(row.spec).next(row.now)
-        await client.query(texts.advance, [row.id, next, null, null, 0])
+        if (isTransient(error)) failure ??= error
+        else {
+          logger.error("a schedule could not be fired; its next slot is tried", { schedule: row.id, error: error as Error })
+          await client.query(texts.advance, [row.id, nextAfterFault(row), null, null, 0])
+        }
       }
+      await client.query("release savepoint one_schedule")
     }
-    return { schedules: rows.length, lanes: lanesOf(added), dueMs: delayed ? 0 : null }
+    return { schedules: rows.length, lanes: lanesOf(added), dueMs: delayed ? 0 : null, failure }
   })
+}
+
+function nextAfterFault({ spec, now }: DueRow): Date | null {
+  try {
+    return new Slots(spec).next(now)
+  } catch {
+    // This worker cannot read it (its zone is unknown here, say); another may.
+    return new Date(now.getTime() + MINUTE_MS)
+  }
 }
 
 /** Which slots of a due schedule get a job now, and when it is due next. */
 export function slotsToFire(row: Pick<DueRow, "next_run_at" | "now" | "runs" | "spec" | "busy">): { slots: Date[]; next: Date | null } {
-  const { spec, now } = row
+  const { spec, now, next_run_at: first } = row
   const slots = new Slots(spec)
-  const first = row.next_run_at
   const second = slots.next(first)
   const interval = second === null ? Number.POSITIVE_INFINITY : second.getTime() - first.getTime()
-  const grace = Math.min(MINUTE_MS, interval / 2)
-  const due = [first, ...slots.between(first, now, MAX_MISSED)]
-  const missed = due.filter((slot) => now.getTime() - slot.getTime() > grace)
-  const onTime = due.slice(missed.length)
-  let fire = [...(spec.missed === "all" ? missed : spec.missed === "once" ? missed.slice(-1) : []), ...onTime]
+  // Slots up to here are missed.
+  const past = new Date(now.getTime() - Math.min(MINUTE_MS, interval / 2) - 1)
+  const makeUp = { skip: 0, once: 1, all: MAX_MISSED }[spec.missed]
+  const missed = first > past || makeUp === 0 ? [] : [first, ...slots.between(first, past, makeUp)].slice(-makeUp)
+  const onTime = first > past ? [first, ...slots.between(first, now, MAX_MISSED)] : slots.between(past, now, MAX_MISSED)
+  let fire = [...missed, ...onTime].slice(-MAX_MISSED)
   if (spec.overlap === "skip") fire = row.busy ? [] : fire.slice(-1)
   const left = spec.limit === undefined ? Number.POSITIVE_INFINITY : spec.limit - Number(row.runs)
   if (fire.length > left) fire = fire.slice(0, left)
-  const over = left - fire.length <= 0
-  return { slots: fire.slice(-MAX_MISSED), next: over ? null : slots.next(now) }
+  return { slots: fire, next: fire.length >= left ? null : slots.next(now) }
 }

@@ -9,8 +9,9 @@ import { checkText } from "../task/option-checks.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { EnqueueOptions, When } from "../task/types.js"
 import { draftText } from "./enqueuer.js"
-import { checkWhen, Slots, type StoredWhen, whenOf } from "./slots.js"
+import { Slots } from "./slots.js"
 import type { Job, Schedule, Schedules } from "./types.js"
+import { checkWhen, type StoredWhen, sameWhen, whenOf } from "./when.js"
 
 interface ScheduleRow {
   readonly id: string
@@ -21,7 +22,9 @@ interface ScheduleRow {
   readonly next_run_at: Date | null
   readonly last_run_at: Date | null
   readonly paused: boolean
+  readonly runs: string
   readonly draft: Record<string, unknown>
+  readonly now: Date
 }
 
 /** What schedules need of the rest. */
@@ -33,7 +36,7 @@ export interface ScheduleHost {
   readonly submitModel: (draft: Record<string, unknown>) => Promise<Job>
 }
 
-const COLUMNS = "id, task, queue, args, spec, next_run_at, last_run_at, paused, draft"
+const COLUMNS = "id, task, queue, args, spec, next_run_at, last_run_at, paused, runs, draft, now() as now"
 /** Options that make no sense for a job that is made again and again, or at another time than its transaction. */
 const REFUSED = ["tx", "id", "dependsOn", "onParentFailure", "repeatEvery"] as const
 
@@ -66,11 +69,11 @@ export class ScheduleStore implements Schedules {
       const next = kept ? known.next_run_at : new Slots(stored, `Schedule "${id}"`).next(now)
       const { rows } = await client.query<ScheduleRow>(
         this.#sql(`insert into {schema}.schedules as s (id, task, queue, args, draft, spec, next_run_at)
-          values ($1, $2, $3, ($4::text::jsonb) -> 'args', $4::text::jsonb, $5, $6)
+          values ($1, $2, coalesce($3, (select t.queue from {schema}.tasks t where t.name = $2), 'default'), ($4::text::jsonb) -> 'args', $4::text::jsonb, $5, $6)
           on conflict (id) do update set task = excluded.task, queue = excluded.queue, args = excluded.args, draft = excluded.draft, spec = excluded.spec,
             next_run_at = $6, runs = case when $7 then s.runs else 0 end, updated_at = now()
           returning ${COLUMNS}`),
-        [id, request.task.name, draft.queue ?? "default", json, JSON.stringify(stored), next, kept],
+        [id, request.task.name, draft.queue, json, JSON.stringify(stored), next, kept],
       )
       return rows[0]!
     })
@@ -96,14 +99,18 @@ export class ScheduleStore implements Schedules {
     return row === undefined ? undefined : scheduleOf(row)
   }
 
+  /** The next slots, at most 1,000: those that it will fire, were it resumed now if it is paused; none once it is over. */
   async preview(id: string, count: number): Promise<Date[]> {
     if (!(Number.isSafeInteger(count) && count >= 0 && count <= 1_000))
       throw new ScheduleError(`preview() got the count ${String(count)}; write 0 to 1000`)
     const row = await this.#known(id)
+    // Null: it is over. A paused one goes on with its first slot from now, by the database's clock.
+    if (row.next_run_at === null) return []
     const slots = new Slots(row.spec)
+    const left = row.spec.limit === undefined ? count : Math.min(count, row.spec.limit - Number(row.runs))
     const found: Date[] = []
-    let slot = row.next_run_at ?? slots.next(new Date())
-    while (slot !== null && found.length < count) {
+    let slot = row.paused ? slots.next(row.now) : row.next_run_at
+    while (slot !== null && found.length < left) {
       found.push(slot)
       slot = slots.next(slot)
     }
@@ -123,10 +130,9 @@ export class ScheduleStore implements Schedules {
   async resume(id: string): Promise<boolean> {
     const { runner, notifier } = await this.#host.database.ready()
     const done = await runner.transaction(async (client) => {
-      const { rows } = await client.query<ScheduleRow & { now: Date }>(
-        this.#sql(`select ${COLUMNS}, now() as now from {schema}.schedules where id = $1 and paused for update`),
-        [id],
-      )
+      const { rows } = await client.query<ScheduleRow>(this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1 and paused for update`), [
+        id,
+      ])
       const row = rows[0]
       if (row === undefined) return false
       const next = row.next_run_at === null ? null : new Slots(row.spec).next(row.now)
@@ -174,10 +180,4 @@ function scheduleOf(row: ScheduleRow): Schedule {
     lastRunAt: row.last_run_at,
     paused: row.paused,
   }
-}
-
-/** Whether two say the same, whatever the order of their keys; the origin of a grid is not the user's. */
-function sameWhen(a: StoredWhen, b: StoredWhen): boolean {
-  const plain = ({ origin: _origin, ...rest }: StoredWhen): string => JSON.stringify(Object.entries(rest).sort(([x], [y]) => (x < y ? -1 : 1)))
-  return plain(a) === plain(b)
 }

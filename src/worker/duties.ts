@@ -162,6 +162,7 @@ export class Duties extends Service {
     const { runner, notifier, names } = this.#options
     const fired = await fireDue(runner, names, this.logger, SCHEDULES_A_ROUND)
     notifier.wake(fired.lanes, fired.dueMs)
+    if (fired.failure !== undefined) throw fired.failure
     return fired.schedules > 0
   }
 
