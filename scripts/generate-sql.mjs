@@ -16,7 +16,10 @@ const folder = (path) =>
   readdirSync(path)
     .filter((name) => name.endsWith(".sql"))
     .sort()
-    .map((name) => `  ${name.slice(0, -4)}: ${"`"}${compile(`${path}/${name}`).replaceAll("\\", "\\\\").replaceAll("`", "\\`").replaceAll("${", "\\${")}${"`"},`)
+    .map(
+      (name) =>
+        `  ${name.slice(0, -4)}: ${"`"}${compile(`${path}/${name}`).replaceAll("\\", "\\\\").replaceAll("`", "\\`").replaceAll("${", "\\${")}${"`"},`,
+    )
     .join("\n")
 
 const text = `// Made from sql/ by scripts/generate-sql.mjs: change the .sql files and run \`npm run generate\`.

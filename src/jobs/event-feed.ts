@@ -18,6 +18,7 @@ const MAX_MESSAGE_BYTES = 7_500
 const MAX_DATA_BYTES = 4_000
 const FRESH_MS = 60_000
 const REFRESH_MS = 20_000
+const RETRY_MS = 5_000
 /** Events waiting to be sent; a reader that outruns the network gets the newest. */
 const MAX_PENDING = 10_000
 
@@ -106,6 +107,8 @@ export class EventFeed {
 
   async #goLive(): Promise<void> {
     try {
+      // Asked first: a database that is not there is told of once, by whoever needs it.
+      await this.#database.ready()
       await this.#listen()
       await this.#mark()
       this.#refresh = setInterval(
@@ -115,6 +118,11 @@ export class EventFeed {
       this.#refresh.unref()
     } catch (error) {
       this.#live = undefined
+      const again = setTimeout(() => {
+        if (this.#subscriptions > 0) this.#live ??= this.#goLive()
+        this.#live?.catch(() => undefined)
+      }, RETRY_MS)
+      again.unref()
       throw error
     }
   }

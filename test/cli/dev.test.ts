@@ -41,7 +41,7 @@ test("pgtusk dev runs a migrated Postgres until Ctrl-C, and the next time the jo
 
   const again = await startDev(folder)
   const status = JSON.parse((await cli(["status", "--json", "--url", again.url])).stdout)
-  expect(status.queues).toMatchObject([{ name: "default", waiting: 1 }])
+  expect(status.queues).toMatchObject([{ name: "default", counts: { waiting: 1 } }])
   expect(id).toMatch(/^[-0-9a-f]{36}$/)
   again.dev.kill("SIGTERM")
   expect(await again.dev.exit).toEqual({ code: 0, signal: null })
