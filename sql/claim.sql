@@ -3,7 +3,8 @@
 -- Uses jobs_claim: one ordered range per lane, from the cursor on, so dead entries before it are never walked. The lateral's limit stops each
 -- range; the outer limit stops the lanes. Materialized: the planner may run an IN subselect again and lock more than the limit.
 -- A paused queue yields nothing. One whose ttl has run out is left to expire.
--- Twice or two at once: skip locked gives each job to one; a claim whose answer is lost is found by the heartbeat, or rescued.
+-- Twice or two at once: skip locked gives each job to one; what a claim took whose answer was lost is found by lost_claims, or rescued.
+-- ttl is what is left of the job's own, in milliseconds: one that is claimed ahead may run out of it before its handler is called.
 with lease as materialized (
   select nextval('{schema}.lease_seq') as n
 ), picked as materialized (
@@ -23,4 +24,5 @@ set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $
 from picked where j.id = picked.id
 returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
   date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
-  exists (select from {schema}.subscribers where expires_at > now()) as subscribed
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
+  date_part('epoch', j.expires_at - now()) * 1000 as ttl

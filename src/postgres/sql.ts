@@ -25,7 +25,8 @@ set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $
 from picked where j.id = picked.id
 returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
   date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
-  exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
+  exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
+  date_part('epoch', j.expires_at - now()) * 1000 as ttl`,
   counts: `select queue, state, count(*)::integer as jobs, min(created_at) filter (where state = 'waiting') as oldest from {schema}.jobs where $1::text is null or queue = $1 group by 1, 2
 union all
 select queue, state, count(*)::integer, null from {schema}.finished_jobs where $1::text is null or queue = $1 group by 1, 2`,

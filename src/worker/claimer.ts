@@ -93,8 +93,9 @@ export class QueueClaimer {
     this.#pumping = true
     try {
       while (this.buffered > 0 && this.#running < this.concurrency && this.#host.freeSlots() > 0) {
-        if (this.#host.holdsLease()) this.#startNext()
-        else this.releaseAll()
+        if (!this.#host.holdsLease()) this.releaseAll()
+        else if (performance.now() >= this.#buffer[this.#at]!.staleAt) this.#host.release([this.#next()], this.queue)
+        else this.#startNext()
       }
     } finally {
       this.#pumping = false
@@ -127,12 +128,17 @@ export class QueueClaimer {
     this.#host.release(gone, this.queue)
   }
 
-  #startNext(): void {
+  #next(): ClaimedRow {
     const row = this.#buffer[this.#at++]!
     if (this.#at === this.#buffer.length) {
       this.#buffer = []
       this.#at = 0
     }
+    return row
+  }
+
+  #startNext(): void {
+    const row = this.#next()
     this.#running++
     this.#host.start(row, this.queue, (ranMs) => {
       this.#running--
@@ -160,6 +166,7 @@ export class QueueClaimer {
   async #claim(limit: number): Promise<void> {
     this.#lastLimit = limit
     const plan = this.lanes.plan()!
+    const sent = performance.now()
     try {
       const values = await this.#host.runner.run<readonly any[]>(
         {
@@ -175,7 +182,7 @@ export class QueueClaimer {
         rows.map((row) => ({ priority: row.priority, seq: Number(row.seq) })),
         rows.length >= limit,
       )
-      if (rows.length > 0) this.#take(inOrder(rows))
+      if (rows.length > 0) this.#take(inOrder(rows), sent)
     } catch (error) {
       this.lanes.failed(plan)
       this.#host.failed(error)
@@ -191,9 +198,12 @@ export class QueueClaimer {
     this.pump()
   }
 
-  #take(rows: ClaimedRow[]): void {
+  #take(rows: ClaimedRow[], sent: number): void {
     const now = performance.now()
-    for (const row of rows) row.claimedAt = now
+    for (const row of rows) {
+      row.claimedAt = now
+      if (row.ttl !== null) row.staleAt = sent + row.ttl
+    }
     this.#host.events.seen(rows[0]!.subscribed)
     this.#gained = true
     this.#buffer = this.buffered === 0 ? rows : this.#buffer.slice(this.#at).concat(rows)

@@ -35,8 +35,12 @@ export interface ClaimedRow {
   readonly scheduled_for: number | null
   /** Somebody listens to events in another process. */
   readonly subscribed: boolean
-  /** When this worker got it, in `performance.now()` milliseconds; set by the claimer. */
+  /** What was left of its ttl when it was claimed, in milliseconds. */
+  readonly ttl: number | null
+  /** When this worker got it, in `performance.now()` milliseconds; set by the claimer, as is the next. */
   claimedAt: number
+  /** From when on it must not start. */
+  staleAt: number
 }
 
 /** A row of sql/claim.sql, whose columns come in this order: an array is read faster than a row by names. */
@@ -55,7 +59,9 @@ export function claimedRow(v: readonly any[]): ClaimedRow {
     created_at: v[10],
     scheduled_for: v[11],
     subscribed: v[12],
+    ttl: v[13],
     claimedAt: 0,
+    staleAt: Number.POSITIVE_INFINITY,
   }
 }
 
