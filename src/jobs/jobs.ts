@@ -83,9 +83,9 @@ export class Jobs {
     return new EnqueuedJob(id, task, queue, created, this.#open)
   }
 
-  /** The draft of a request, validated and encoded. */
+  /** The draft of a request, validated and encoded, for a schedule to keep: middlewares see it once, when it is made. */
   async draft(request: EnqueueRequest): Promise<Draft> {
-    return buildDraft(request, this.#maxPayloadBytes)
+    return buildDraft(this.onEnqueue.length === 0 ? request : await this.#throughMiddleware(request), this.#maxPayloadBytes)
   }
 
   /** Stores a job from a model, as schedules keep it. */
