@@ -12,7 +12,7 @@ import type { Executor } from "../postgres/executor.js"
 import { connectionError, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
-import { sqlStateOf } from "../postgres/sqlstate.js"
+import { raisedBy, sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { LaneHint, Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
@@ -241,7 +241,7 @@ export class Enqueuer {
       return await work()
     } catch (error) {
       const state = sqlStateOf(error)
-      const message = error instanceof Error ? error.message.replace(/^.*pgtusk: /s, "") : String(error)
+      const message = raisedBy(error) ?? String(error)
       if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
       if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
       // A caller's client gives it as it is, a runner of ours as a ConnectionError already.
