@@ -33,6 +33,7 @@ const parts = {
   lint: ["node_modules/@biomejs/biome/bin/biome", "check", "--error-on-warnings", "."],
   "unused code": ["node_modules/knip/bin/knip.js", "--no-progress"],
   "generated SQL": ["scripts/generate-sql.mjs", "--verify"],
+  "package lock": ["scripts/complete-lock.mjs", "--verify"],
   "type budget": ["scripts/type-budget.mjs"],
 }
 

@@ -227,7 +227,7 @@ export class QueueAdmin implements Queue {
   }
 }
 
-export interface CountRow {
+interface CountRow {
   readonly queue: string
   readonly state: JobState
   readonly jobs: number

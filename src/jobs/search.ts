@@ -65,7 +65,7 @@ export function checkFilter(filter: JobFilter): CheckedFilter {
 type Source = "jobs" | "finished_jobs"
 
 /** The conditions of a filter on one of the two tables. */
-export function conditionsOf(filter: CheckedFilter, states: readonly JobState[]): (eb: ExpressionBuilder<DB, Source>) => Expression<SqlBool> {
+function conditionsOf(filter: CheckedFilter, states: readonly JobState[]): (eb: ExpressionBuilder<DB, Source>) => Expression<SqlBool> {
   return (eb) => {
     const all: Expression<SqlBool>[] = [eb("state", "in", states as JobState[])]
     if (filter.queue !== undefined) all.push(eb("queue", "=", filter.queue))

@@ -16,7 +16,7 @@ import { sqlStateOf } from "./sqlstate.js"
 import type { MigrationOutcome } from "./types.js"
 
 /** The version of the schema that this code works on; the last migration writes the same into `meta`. */
-export const SCHEMA_VERSION = 1
+const SCHEMA_VERSION = 1
 /** PostgreSQL 14, the oldest major that its project still supports. */
 const MIN_SERVER = 140_000
 const TABLES = { migrationTableName: "migration", migrationLockTableName: "migration_lock" }

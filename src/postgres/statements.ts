@@ -3,7 +3,7 @@ import { render, type SchemaNames } from "./names.js"
 import { statementTexts } from "./sql.js"
 
 /** A hot statement: named, so that each connection prepares it once. Without a name (poolers in transaction mode) it is planned each time. */
-export interface Statement {
+interface Statement {
   readonly name?: string
   readonly text: string
 }

@@ -3,7 +3,7 @@ import pg from "pg"
 import { Listener, type ListenerOptions } from "../../src/postgres/listener.js"
 import type { TestDatabase } from "../support/database.js"
 
-export const CHANNELS = ["pgtusk:tusk", "second"]
+const CHANNELS = ["pgtusk:tusk", "second"]
 
 export class Ear {
   readonly listener: Listener

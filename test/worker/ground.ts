@@ -13,7 +13,7 @@ import {
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { waitFor } from "../support/wait.js"
 
-export interface LogLine {
+interface LogLine {
   readonly level: keyof Logger
   readonly message: string
   readonly fields: Record<string, any>

@@ -1,7 +1,7 @@
 /** Talking to the embedded server as its superuser. */
 import pg from "pg"
 
-export const DATABASE = "pgtusk"
+const DATABASE = "pgtusk"
 const USER = "postgres"
 const HOST = "127.0.0.1"
 

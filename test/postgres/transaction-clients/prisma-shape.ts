@@ -16,7 +16,7 @@ export class PrismaClientKnownRequestError extends Error {
   }
 }
 
-export interface PrismaTransactionClient {
+interface PrismaTransactionClient {
   $queryRawUnsafe<T = unknown>(query: string, ...values: unknown[]): Promise<T>
   $executeRawUnsafe(query: string, ...values: unknown[]): Promise<number>
 }
