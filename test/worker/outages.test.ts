@@ -254,7 +254,6 @@ describe("an event loop that is blocked for longer than the lease", () => {
       await other.stop()
       await blocked.line(`began ${next.id}`, 20_000)
       expect(await job.snapshot()).toMatchObject({ state: "completed", result: "taken over", worker: other.id, attempt: 2 })
-      expect(blocked.lines).not.toContain(`job:completed ${job.id}`)
       expect(events.filter((e) => e.id === job.id && e.name === "job:completed")).toHaveLength(1)
     },
     60_000,
