@@ -1,8 +1,10 @@
-import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, type TuskError } from "../errors.js"
+import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, type TuskError, WaitTimeoutError } from "../errors.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
-import { toMilliseconds } from "../task/duration.js"
+import { toPositiveMilliseconds } from "../task/duration.js"
+import { invalidOption } from "../task/invalid-option.js"
+import { checkKeys } from "../task/option-checks.js"
 import type { Duration } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
 import type { EventFeed } from "./event-feed.js"
@@ -11,7 +13,7 @@ import { explain } from "./explain.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { Explanation, Job, JobEvent, JobRef, JobSnapshot, JobState, WaitOptions } from "./types.js"
 import { isUuid } from "./uuid.js"
-import { unknownJob, type Waiter } from "./waiter.js"
+import { unknownJob, unlessAborted, type Waiter } from "./waiter.js"
 
 /** What handles do their work with. */
 export interface JobContext {
@@ -30,7 +32,7 @@ export class JobHandle<R> implements JobRef<R> {
 
   /** `open` connects where that is still to do, and checks the schema. */
   constructor(id: string, open: () => Promise<JobContext>) {
-    this.id = id
+    this.id = isUuid(id) ? id.toLowerCase() : id
     this.#open = open
   }
 
@@ -43,16 +45,19 @@ export class JobHandle<R> implements JobRef<R> {
   }
 
   async result(options: WaitOptions = {}): Promise<R> {
-    const outcome = await this.settled(options)
+    const outcome = await this.#wait(options, "result()")
     if (outcome.ok) return outcome.value
     throw outcome.error
   }
 
-  async settled(options: WaitOptions = {}): Promise<{ ok: true; value: R } | { ok: false; error: TuskError }> {
-    const timeoutMs = options.timeout === undefined ? undefined : toMilliseconds(options.timeout, "timeout")
+  settled(options: WaitOptions = {}): Promise<{ ok: true; value: R } | { ok: false; error: TuskError }> {
+    return this.#wait(options, "settled()")
+  }
+
+  async #wait(options: WaitOptions, field: string): Promise<{ ok: true; value: R } | { ok: false; error: TuskError }> {
+    const timeoutMs = checkWaitOptions(options, field)
     this.#checkId()
-    const { waiter } = await this.#open()
-    const snapshot = (await waiter.ended(this.id, timeoutMs, options.signal)) as JobSnapshot<R>
+    const snapshot = await this.#ended(timeoutMs, options.signal)
     const what = `Job ${this.id} (task "${snapshot.task}")`
     switch (snapshot.state) {
       case "completed":
@@ -66,6 +71,25 @@ export class JobHandle<R> implements JobRef<R> {
     }
   }
 
+  /** The time counts from here, whatever it is spent on. */
+  async #ended(timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<JobSnapshot<R>> {
+    signal?.throwIfAborted()
+    const aborter = new AbortController()
+    const onAbort = (): void => aborter.abort(signal?.reason)
+    signal?.addEventListener("abort", onAbort, { once: true })
+    const timer =
+      timeoutMs === undefined
+        ? undefined
+        : setTimeout(() => aborter.abort(new WaitTimeoutError(`Job ${this.id} had not ended after ${timeoutMs} ms; it goes on`)), longest(timeoutMs))
+    try {
+      const { waiter } = await unlessAborted(this.#open(), aborter.signal)
+      return await waiter.ended(this.id, aborter.signal)
+    } finally {
+      clearTimeout(timer)
+      signal?.removeEventListener("abort", onAbort)
+    }
+  }
+
   async *events(): AsyncGenerator<JobEvent, void, undefined> {
     this.#checkId()
     const { events, waiter } = await this.#open()
@@ -73,7 +97,7 @@ export class JobHandle<R> implements JobRef<R> {
       this.id,
       events,
       () => this.snapshot(),
-      (signal) => waiter.ended(this.id, undefined, signal),
+      (signal) => waiter.ended(this.id, signal),
     )
   }
 
@@ -118,6 +142,20 @@ export class JobHandle<R> implements JobRef<R> {
   #checkId(): void {
     if (!isUuid(this.id)) throw unknownJob(JSON.stringify(this.id))
   }
+}
+
+/** The timeout in milliseconds, if there is one. */
+function checkWaitOptions(options: WaitOptions, field: string): number | undefined {
+  checkKeys(options as unknown, ["timeout", "signal"], field)
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
+    throw invalidOption(`signal of ${field}`, options.signal, "which is no AbortSignal", "write new AbortController().signal, or leave it out")
+  }
+  return options.timeout === undefined ? undefined : toPositiveMilliseconds(options.timeout, `timeout of ${field}`)
+}
+
+/** Timers of Node end at once when they are longer than this: some 24 days. */
+function longest(ms: number): number {
+  return Math.min(ms, 2 ** 31 - 1)
 }
 
 function failedError(what: string, snapshot: JobSnapshot): JobFailedError {

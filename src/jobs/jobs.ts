@@ -122,7 +122,7 @@ export class Jobs {
   #partsOf({ runner, statements, notifier }: Connected): Parts {
     if (this.#parts !== undefined) return this.#parts
     const { names, logger, hub } = this.#database
-    const waiter = new Waiter({ runner, statements, logger, listen: () => this.#listen() })
+    const waiter = new Waiter({ runner, notifier, statements, logger, listen: () => this.#listen() })
     hub.listen((hint) => {
       if (hint.kind === "ended") waiter.told(hint.ids)
     })

@@ -12,6 +12,7 @@ import type { Logger } from "../logger.js"
 import { isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import type { Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { JobSnapshot, JobState } from "./types.js"
@@ -22,10 +23,21 @@ interface Wait {
 }
 
 const POLL_MS = 5_000
+/** Until a job is asked for again whose row somebody held. */
+const HELD_MS = 100
 const ENDS: ReadonlySet<JobState> = new Set<JobState>(["completed", "failed", "expired", "cancelled"])
+
+interface WatchRow {
+  readonly id: string
+  readonly marked: boolean
+  readonly queue: string
+  readonly priority: number
+  readonly seq: string | null
+}
 
 export interface WaiterOptions {
   readonly runner: Runner
+  readonly notifier: Notifier
   readonly statements: Statements
   readonly logger: Logger
   /** Makes sure that notifications are listened to; resolves when they are, or when that has failed. */
@@ -39,41 +51,30 @@ export class Waiter {
   #toMark = new Set<string>()
   #toRead = new Set<string>()
   #poll: NodeJS.Timeout | undefined
+  #later: NodeJS.Timeout | undefined
   #closed = false
 
   constructor(options: WaiterOptions) {
     this.#options = options
   }
 
-  /** The finished job. @throws UnknownJobError, WaitTimeoutError, or the reason of `signal` */
-  async ended(id: string, timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<JobSnapshot<any>> {
-    signal?.throwIfAborted()
-    await this.#options.listen()
-    let timer: NodeJS.Timeout | undefined
-    let onAbort: (() => void) | undefined
+  /** The finished job, or the reason of `signal` if that comes first. @throws UnknownJobError */
+  async ended(id: string, signal: AbortSignal): Promise<JobSnapshot<any>> {
+    await unlessAborted(this.#options.listen(), signal)
     let wait: Wait | undefined
     try {
-      return await new Promise<JobSnapshot<any>>((resolve, reject) => {
+      const end = new Promise<JobSnapshot<any>>((resolve, reject) => {
         wait = { resolve, reject }
+        if (this.#closed) return reject(closedError())
         const waits = this.#waits.get(id) ?? new Set()
         waits.add(wait)
         this.#waits.set(id, waits)
-        if (timeoutMs !== undefined) {
-          timer = setTimeout(
-            () => reject(new WaitTimeoutError(`Job ${id} had not ended after ${timeoutMs} ms; it goes on`)),
-            Math.min(timeoutMs, 2 ** 31 - 1),
-          )
-        }
-        onAbort = () => reject(signal?.reason)
-        signal?.addEventListener("abort", onAbort, { once: true })
-        if (this.#closed) return reject(closedError())
         this.#toMark.add(id)
         this.#work.ask()
         this.#poll ??= setInterval(() => this.#pollNow(), POLL_MS)
       })
+      return await unlessAborted(end, signal)
     } finally {
-      clearTimeout(timer)
-      if (onAbort !== undefined) signal?.removeEventListener("abort", onAbort)
       const waits = this.#waits.get(id)
       if (wait !== undefined) waits?.delete(wait)
       if (waits?.size === 0) this.#waits.delete(id)
@@ -98,6 +99,7 @@ export class Waiter {
   /** Rejects all open waits. */
   close(): void {
     this.#closed = true
+    clearTimeout(this.#later)
     for (const waits of this.#waits.values()) for (const wait of waits) wait.reject(closedError())
   }
 
@@ -115,12 +117,16 @@ export class Waiter {
       this.#toMark = new Set()
       this.#toRead = new Set()
       try {
-        if (mark.length > 0) {
-          const live = await this.#options.runner.run<{ id: string }>({ ...this.#options.statements.watch, values: [mark] })
-          const known = new Set(live.map((row) => row.id))
-          for (const id of mark) if (!known.has(id)) read.add(id)
-        }
+        const held = mark.length === 0 ? [] : await this.#mark(mark, read)
         if (read.size > 0) await this.#read([...read])
+        if (held.length > 0) {
+          for (const id of held) this.#toMark.add(id)
+          // Only they are left: whoever holds them needs a moment. A new wait, or an end that is told of, must not wait for that.
+          if (this.#toMark.size === held.length && this.#toRead.size === 0) {
+            this.#askLater()
+            return
+          }
+        }
       } catch (error) {
         if (!isTransient((error as Error).cause ?? error)) {
           for (const id of [...mark, ...read]) for (const wait of this.#waits.get(id) ?? []) wait.reject(error)
@@ -132,6 +138,24 @@ export class Waiter {
         await delay(500)
       }
     }
+  }
+
+  /** Marks the jobs; those that are not live are added to `read`. Returns those that somebody holds. */
+  async #mark(ids: readonly string[], read: Set<string>): Promise<string[]> {
+    const { runner, statements, notifier } = this.#options
+    const rows = await runner.run<WatchRow>({ ...statements.watch, values: [ids] })
+    const live = new Set(rows.map((row) => row.id))
+    for (const id of ids) if (!live.has(id)) read.add(id)
+    const passedOver = rows.filter((row) => row.seq !== null)
+    if (passedOver.length > 0) notifier.wake(passedOver.map((row) => ({ queue: row.queue, priority: row.priority, seq: Number(row.seq) })))
+    return rows.filter((row) => !row.marked).map((row) => row.id)
+  }
+
+  #askLater(): void {
+    this.#later ??= setTimeout(() => {
+      this.#later = undefined
+      this.#work.ask()
+    }, HELD_MS)
   }
 
   async #read(ids: readonly string[]): Promise<void> {
@@ -146,6 +170,21 @@ export class Waiter {
       // Live again: somebody retried it.
       else this.#toMark.add(id)
     }
+  }
+}
+
+/** The promise's outcome, or the reason of the signal if that comes first. */
+export async function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  let onAbort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => {
+    onAbort = () => reject(signal.reason)
+    if (signal.aborted) onAbort()
+    signal.addEventListener("abort", onAbort, { once: true })
+  })
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener("abort", onAbort!)
   }
 }
 

@@ -135,12 +135,15 @@ from {schema}.finished_jobs f where f.id = any ($1::uuid[])`,
   ) n
 )
 select queue, priority, seq from lane`,
-  watch: `with flagged as (
-  update {schema}.jobs set watched = true where id = any ($1::uuid[]) and not watched returning id
+  watch: `with free as materialized (
+  select id from {schema}.jobs where id = any ($1::uuid[]) and not watched order by id for no key update skip locked
+), flagged as (
+  update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, j.priority, j.seq
 )
-select id from flagged
-union
-select id from {schema}.jobs where id = any ($1::uuid[]) and watched`,
+select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
+union all
+select j.id, j.watched, j.queue, j.priority, null from {schema}.jobs j
+where j.id = any ($1::uuid[]) and not exists (select from free f where f.id = j.id)`,
 } as const
 
 /** Functions that the migrations create. */

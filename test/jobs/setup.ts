@@ -21,7 +21,8 @@ export function bench(options: TuskOptions = {}): Bench {
     tusk = new Tusk({ connectionString: db.url, signals: false, ...options })
   })
   beforeEach(async () => {
-    await db?.query("truncate tusk.jobs, tusk.finished_jobs, tusk.keys, tusk.job_dependencies, tusk.tasks, tusk.queues")
+    // Faster than truncate for the few rows of a test.
+    for (const table of ["jobs", "finished_jobs", "keys", "job_dependencies", "tasks", "queues"]) await db?.query(`delete from tusk.${table}`)
   })
   afterAll(async () => {
     await tusk?.close()
