@@ -121,8 +121,8 @@ describe("cancel()", () => {
     const next = jobs[61]!
     await reaches(next, "active")
     expect(await next.cancel()).toBe(true)
-    await reaches(next, "cancelled")
     gate.open()
+    await reaches(next, "cancelled")
     await waitFor(() => ran.length === 199)
     expect(ran).not.toContain(61)
   })
