@@ -1,7 +1,7 @@
 /** The client: one schema of one database. It wires the layers and owns their life. */
 import { InvalidOptionError } from "./errors.js"
 import { EventHub } from "./events.js"
-import { flowRequests } from "./jobs/add-flow.js"
+import { flowRequests, stored } from "./jobs/add-flow.js"
 import { iterateEvents } from "./jobs/event-streams.js"
 import { Jobs } from "./jobs/jobs.js"
 import { listQueues, QueueAdmin } from "./jobs/queue.js"
@@ -148,8 +148,8 @@ export class Tusk implements AsyncDisposable {
    */
   async addFlow(jobs: readonly FlowJob[], options: Pick<EnqueueOptions, "tx"> = {}): Promise<string[]> {
     const requests = flowRequests(jobs, (task) => findTask(task) ?? remoteSpec(task))
-    const stored = await this.#jobs.submit(requests.map((r) => ({ ...r, options: mergeOptions(r.options, options, r.task.name) })))
-    return stored.map((job) => job.id)
+    const all = this.#jobs.submit(requests.map((r) => ({ ...r, options: mergeOptions(r.options, options, r.task.name) })))
+    return (await stored(all, "The flow cannot be stored")).map((job) => job.id)
   }
 
   /** The job of that id; reads nothing yet. */

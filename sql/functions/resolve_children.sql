@@ -1,6 +1,6 @@
 -- Jobs have ended (or were removed): what does that mean for their children? In the transaction of the end, so no child is ever left behind.
 --   completed, or an edge "run"   the edge goes; with its last edge a child becomes waiting (delayed, if its own time is still to come)
---   else "block"                  the edge stays, until the parent is retried and succeeds (a removed parent never can: then as "cancel")
+--   else "block"                  the edge stays, until the parent is retried and succeeds (one that is removed, or not kept, never can: then as "cancel")
 --   else "fail" / "cancel"        the child ends failed / cancelled, which is an end for its own children in turn
 -- results: what completed parents returned; it goes into the children's args where an edge has paths.
 -- Children are locked in the order of their ids, so two parents that end at once cannot deadlock over the children that they share; each then
@@ -55,10 +55,10 @@ begin
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
         from {schema}.job_dependencies d join unnest(ended, states) e (id, state) on d.parent_id = e.id
-        where e.state <> 'completed' and (d.on_failure in ('fail', 'cancel') or e.state = 'removed')
+        where e.state <> 'completed'
+          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
         order by d.child_id, d.on_failure = 'fail' desc) x;
   if doomed.ids is not null then
-    delete from {schema}.job_dependencies d where d.child_id = any (doomed.ids);
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);

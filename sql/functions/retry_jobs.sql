@@ -1,13 +1,31 @@
 -- Takes failed, expired and cancelled jobs back to waiting: attempts count on, max_attempts grows by a fresh budget, a ttl begins anew.
 -- (Budget and ttl of the first time stand in options from then on: the row's own grow with each retry.)
--- Children that are still blocked by them wait on. Returns the ids and the lanes. Twice: the second finds nothing finished.
+-- Children that are still blocked by them wait on. One that ended while it was itself blocked waits for the same parents again: for one that has
+-- not completed until that is retried and succeeds, whatever the edge said, since it has been asked to run; one that is gone is no matter, and
+-- its result is undefined.
+-- Returns the ids and the lanes. Twice: the second finds nothing finished.
+-- Locks: jobs (parents, to become parents again), then finished jobs, each in the order of their ids, as in add_jobs. A call that makes a child
+-- of a finished job holds it for share; its edge is seen by the statements after the lock.
 create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
+  blocked boolean;
+  of_edges uuid[];  -- their parents; not `parents`, which is a column
   back record;
+  lost record;
+  resolved record;
 begin
+  -- By id alone, and as an array: so that each is a lookup by key.
+  select array_agg(distinct (e ->> 'id')::uuid) into of_edges
+  from {schema}.finished_jobs f, jsonb_array_elements(f.options -> 'edges') e where f.id = any (targets) and f.options ? 'edges';
+  blocked := of_edges is not null;
+  if blocked then
+    perform from {schema}.jobs j where j.id = any (of_edges) order by j.id for no key update;
+  end if;
+  perform from {schema}.finished_jobs f where f.id = any (targets || coalesce(of_edges, '{}')) order by f.id for update;
+
   with gone as (
     delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
   ), returned as (
@@ -23,13 +41,49 @@ begin
           from gone) g
     order by g.finished_at
     on conflict do nothing
-    returning id, queue, priority, seq
+    returning id
   )
-  select array_agg(id) as ids,
-    (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
-  into back from returned;
+  select array_agg(id) as ids into back from returned;
   ids := back.ids;
-  lanes := back.lanes;
+  if ids is null then
+    return;
+  end if;
   update {schema}.keys k set until = null where k.job_id = any (ids) and k.kind = 'id';
+
+  if blocked then
+    for lost in
+      select j.id, array(select jsonb_array_elements_text(p.path)) as path
+      from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e, jsonb_array_elements(nullif(e -> 'paths', 'null')) p (path)
+      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid)
+        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid)
+    loop
+      update {schema}.jobs j set args = jsonb_set(j.args, lost.path, '{"$undefined": true}') where j.id = lost.id;
+    end loop;
+    with edges as (
+      select j.id as child_id, (e ->> 'id')::uuid as parent_id, e ->> 'onFailure' as on_failure, nullif(e -> 'paths', 'null') as paths
+      from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e where j.id = any (ids) and j.options ? 'edges'
+    ), kept as (
+      insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+      select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
+      from edges e left join {schema}.finished_jobs f on f.id = e.parent_id
+      where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id)
+      returning child_id
+    ), counted as (
+      select child_id, count(*)::integer as n from kept group by 1
+    )
+    update {schema}.jobs j set options = j.options - 'edges', pending_parents = coalesce(c.n, 0), state = (case when c.n > 0 then 'blocked' else 'waiting' end)::{schema}.job_state
+    from {schema}.jobs o left join counted c on c.child_id = o.id
+    where o.id = any (ids) and o.options ? 'edges' and j.id = o.id;
+    update {schema}.jobs j set has_children = true
+    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
+    -- Parents that have ended meanwhile decide at once.
+    select r.lanes into resolved
+    from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
+          from {schema}.finished_jobs f where f.id = any (of_edges)) e, {schema}.resolve_children(e.ids, e.states, e.results) r
+    where e.ids is not null;
+    lanes := resolved.lanes;
+  end if;
+  select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
+  from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
 end
 $$

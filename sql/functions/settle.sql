@@ -79,7 +79,14 @@ begin
     where k.job_id = e.id and k.kind = 'id';
   end if;
   if any_blocked then
-    delete from {schema}.job_dependencies d where d.child_id = any (settled);
+    -- Its open edges stand in its options: a retry must wait for the same parents.
+    with edges as (
+      delete from {schema}.job_dependencies d where d.child_id = any (settled) returning d.*
+    ), families as (
+      select e.child_id, jsonb_agg(jsonb_build_object('id', e.parent_id, 'onFailure', e.on_failure, 'paths', e.paths)) as edges from edges e group by 1
+    )
+    update {schema}.finished_jobs f set options = coalesce(f.options, '{}') || jsonb_build_object('edges', x.edges)
+    from families x where f.id = x.child_id;
   end if;
 
   if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then

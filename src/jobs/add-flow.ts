@@ -1,20 +1,48 @@
 /** The low level of flows: a graph by names, for tools. */
-import { FlowError } from "../errors.js"
+import { FlowError, InvalidOptionError, UnknownJobError } from "../errors.js"
+import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { EnqueueRequest, RequestEdge } from "../task/client.js"
+import { describeValue } from "../task/invalid-option.js"
 import { checkKeys, checkText } from "../task/option-checks.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { FlowJob } from "./types.js"
 import { isUuid, uuidv7 } from "./uuid.js"
 
+/** A flow of more would hold its locks for too long. */
+export const MAX_NODES = 10_000
+
+/** Stores a flow: what is unknown to a job of its own, or waits for itself, is a fault of the flow. */
+export async function stored<T>(store: Promise<T>, what: string): Promise<T> {
+  try {
+    return await store
+  } catch (error) {
+    const code = sqlStateOf(error)
+    if (error instanceof UnknownJobError || code === "PT400") throw new FlowError(`${what}: ${(error as Error).message}`, { cause: error })
+    throw error
+  }
+}
+
 /**
  * The requests of a flow, in the order given. `specOf` finds a task by name.
- * @throws FlowError for a name that stands twice, an unknown parent, or a cycle
+ * @throws FlowError for a name that stands twice, an unknown parent, a cycle, or more than 10,000 jobs
  */
 export function flowRequests(jobs: readonly FlowJob[], specOf: (task: string) => TaskSpec): EnqueueRequest[] {
+  const given: unknown = jobs
+  if (!Array.isArray(given)) throw new InvalidOptionError(`addFlow() got ${describeValue(given)}; write a list: [{ id: "a", task: "reports.build" }]`)
+  if (jobs.length > MAX_NODES) throw new FlowError(`The flow has ${jobs.length} jobs; write at most ${MAX_NODES}, or several flows`)
   const index = new Map<string, number>()
   jobs.forEach((job, i) => {
     checkKeys(job as unknown, ["id", "task", "args", "dependsOn", "options"], `Job ${i} of the flow`)
     checkText(job.id, `id of job ${i} of the flow`)
+    for (const [field, list] of [
+      ["args", job.args],
+      ["dependsOn", job.dependsOn],
+    ] as const) {
+      if (list !== undefined && !Array.isArray(list))
+        throw new InvalidOptionError(`${field} of job "${job.id}" of the flow is ${describeValue(list)}; write a list`)
+    }
+    if (job.options?.tx !== undefined || job.options?.via !== undefined)
+      throw new FlowError(`Job "${job.id}" of the flow has tx or via; give tx to addFlow() itself, and call it on the client that is meant`)
     if (index.has(job.id)) throw new FlowError(`The name "${job.id}" stands twice in the flow; nothing was stored`)
     index.set(job.id, i)
   })
@@ -36,16 +64,22 @@ export function flowRequests(jobs: readonly FlowJob[], specOf: (task: string) =>
 
 /** Takes away jobs without open parents until none is left (Kahn, 1962); what remains stands in a cycle, or behind one. */
 function refuseCycles(jobs: readonly FlowJob[], index: ReadonlyMap<string, number>): void {
-  const open = jobs.map((job) => new Set((job.dependsOn ?? []).filter((parent) => index.has(parent))))
-  const ready = jobs.filter((_, i) => open[i]!.size === 0).map((job) => job.id)
-  let done = 0
-  for (let id = ready.pop(); id !== undefined; id = ready.pop()) {
-    done++
-    open.forEach((parents, i) => {
-      if (parents.delete(id) && parents.size === 0) ready.push(jobs[i]!.id)
-    })
+  const open = jobs.map(() => 0)
+  const children = jobs.map((): number[] => [])
+  jobs.forEach((job, i) => {
+    for (const parent of new Set(job.dependsOn ?? [])) {
+      const at = index.get(parent)
+      if (at === undefined) continue
+      open[i]!++
+      children[at]!.push(i)
+    }
+  })
+  const ready = jobs.map((_, i) => i).filter((i) => open[i] === 0)
+  for (let i = ready.pop(); i !== undefined; i = ready.pop()) {
+    for (const child of children[i]!) if (--open[child]! === 0) ready.push(child)
   }
-  if (done === jobs.length) return
-  const names = jobs.filter((_, i) => open[i]!.size > 0).map((job) => `"${job.id}"`)
-  throw new FlowError(`The jobs ${names.join(", ")} of the flow wait for each other in a circle; nothing was stored`)
+  const rest = jobs.filter((_, i) => open[i]! > 0).map((job) => JSON.stringify(job.id))
+  if (rest.length === 0) return
+  const names = rest.length <= 10 ? rest.join(", ") : `${rest.slice(0, 10).join(", ")} and ${rest.length - 10} more`
+  throw new FlowError(`The jobs ${names} of the flow wait for each other in a circle; nothing was stored`)
 }

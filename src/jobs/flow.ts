@@ -12,6 +12,7 @@ import { PARENT_FAILURES } from "../task/job-option-checks.js"
 import { checkKeys, checkOneOf, checkText } from "../task/option-checks.js"
 import { mergeOptions } from "../task/options.js"
 import type { Call, EnqueueOptions, OnParentFailure, Ref } from "../task/types.js"
+import { MAX_NODES, stored } from "./add-flow.js"
 import type { Flow, FlowBuilder, FlowNode, Job } from "./types.js"
 import { uuidv7 } from "./uuid.js"
 
@@ -39,9 +40,6 @@ class Node<R> implements FlowNode<R> {
     Object.freeze(this)
   }
 }
-
-/** A flow of more would hold its locks for too long. */
-const MAX_NODES = 10_000
 
 class Builder implements FlowBuilder {
   readonly requests: EnqueueRequest[] = []
@@ -120,7 +118,7 @@ class Builder implements FlowBuilder {
  * const job = await order.enqueue()
  * await job.result()
  * ```
- * @throws FlowError for a node of another flow, or a flow without nodes
+ * @throws FlowError for a node of another flow, or a flow without nodes; from `enqueue()` also for an unknown parent of a node
  */
 export function flow<R>(name: string, build: (f: FlowBuilder) => FlowNode<R>): Flow<R> {
   checkText(name, "The name of a flow")
@@ -132,8 +130,11 @@ export function flow<R>(name: string, build: (f: FlowBuilder) => FlowNode<R>): F
     async enqueue(options: Pick<EnqueueOptions, "tx" | "via"> = {}): Promise<Job<R> & { readonly jobs: readonly Job[] }> {
       checkKeys(options as unknown, ["tx", "via"], `enqueue() of flow "${name}"`)
       const part = { id: uuidv7(), name }
-      const jobs = await clientFor(options.via).submit(
-        requests.map((request) => ({ ...request, flow: part, options: mergeOptions(request.options, options, request.task.name) })),
+      const jobs = await stored(
+        clientFor(options.via).submit(
+          requests.map((request) => ({ ...request, flow: part, options: mergeOptions(request.options, options, request.task.name) })),
+        ),
+        `Flow "${name}" cannot be stored`,
       )
       return Object.assign(jobs[last]!, { jobs }) as Job<R> & { readonly jobs: readonly Job[] }
     },

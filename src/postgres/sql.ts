@@ -2,6 +2,7 @@
 
 /** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
 export const statementTexts = {
+  abandon: `select ended, lanes, due_ms, watched from {schema}.abandon_children($1)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
 from unnest($1::uuid[], $2::bigint[]) r (id, lease)
 left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
@@ -148,6 +149,24 @@ where j.id = any ($1::uuid[]) and not exists (select from free f where f.id = j.
 
 /** Functions that the migrations create. */
 export const functionTexts = {
+  abandon_children: `create or replace function {schema}.abandon_children(most integer, out ended integer, out lanes jsonb, out due_ms double precision, out watched uuid[])
+language plpgsql volatile
+as $$
+#variable_conflict use_column
+declare
+  gone uuid[];
+begin
+  select array_agg(x.parent_id) into gone
+  from (select distinct d.parent_id from {schema}.job_dependencies d
+        where not exists (select from {schema}.jobs j where j.id = d.parent_id)
+          and not exists (select from {schema}.finished_jobs f where f.id = d.parent_id) limit most) x;
+  ended := coalesce(cardinality(gone), 0);
+  if gone is not null then
+    select r.lanes, r.due_ms, r.watched into lanes, due_ms, watched
+    from {schema}.resolve_children(gone, array_fill('removed'::text, array[cardinality(gone)]), null) r;
+  end if;
+end
+$$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
@@ -695,10 +714,10 @@ begin
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
         from {schema}.job_dependencies d join unnest(ended, states) e (id, state) on d.parent_id = e.id
-        where e.state <> 'completed' and (d.on_failure in ('fail', 'cancel') or e.state = 'removed')
+        where e.state <> 'completed'
+          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
         order by d.child_id, d.on_failure = 'fail' desc) x;
   if doomed.ids is not null then
-    delete from {schema}.job_dependencies d where d.child_id = any (doomed.ids);
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);
@@ -711,8 +730,19 @@ language plpgsql volatile
 as $$
 #variable_conflict use_column
 declare
+  blocked boolean;
+  of_edges uuid[];  -- their parents; not \`parents\`, which is a column
   back record;
+  lost record;
+  resolved record;
 begin
+  select array_agg(distinct (e ->> 'id')::uuid) into of_edges
+  from {schema}.finished_jobs f, jsonb_array_elements(f.options -> 'edges') e where f.id = any (targets) and f.options ? 'edges';
+  blocked := of_edges is not null;
+  if blocked then
+    perform from {schema}.jobs j where j.id = any (of_edges) order by j.id for no key update;
+  end if;
+  perform from {schema}.finished_jobs f where f.id = any (targets || coalesce(of_edges, '{}')) order by f.id for update;
   with gone as (
     delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
   ), returned as (
@@ -728,14 +758,48 @@ begin
           from gone) g
     order by g.finished_at
     on conflict do nothing
-    returning id, queue, priority, seq
+    returning id
   )
-  select array_agg(id) as ids,
-    (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
-  into back from returned;
+  select array_agg(id) as ids into back from returned;
   ids := back.ids;
-  lanes := back.lanes;
+  if ids is null then
+    return;
+  end if;
   update {schema}.keys k set until = null where k.job_id = any (ids) and k.kind = 'id';
+  if blocked then
+    for lost in
+      select j.id, array(select jsonb_array_elements_text(p.path)) as path
+      from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e, jsonb_array_elements(nullif(e -> 'paths', 'null')) p (path)
+      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid)
+        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid)
+    loop
+      update {schema}.jobs j set args = jsonb_set(j.args, lost.path, '{"$undefined": true}') where j.id = lost.id;
+    end loop;
+    with edges as (
+      select j.id as child_id, (e ->> 'id')::uuid as parent_id, e ->> 'onFailure' as on_failure, nullif(e -> 'paths', 'null') as paths
+      from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e where j.id = any (ids) and j.options ? 'edges'
+    ), kept as (
+      insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+      select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
+      from edges e left join {schema}.finished_jobs f on f.id = e.parent_id
+      where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id)
+      returning child_id
+    ), counted as (
+      select child_id, count(*)::integer as n from kept group by 1
+    )
+    update {schema}.jobs j set options = j.options - 'edges', pending_parents = coalesce(c.n, 0), state = (case when c.n > 0 then 'blocked' else 'waiting' end)::{schema}.job_state
+    from {schema}.jobs o left join counted c on c.child_id = o.id
+    where o.id = any (ids) and o.options ? 'edges' and j.id = o.id;
+    update {schema}.jobs j set has_children = true
+    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
+    select r.lanes into resolved
+    from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
+          from {schema}.finished_jobs f where f.id = any (of_edges)) e, {schema}.resolve_children(e.ids, e.states, e.results) r
+    where e.ids is not null;
+    lanes := resolved.lanes;
+  end if;
+  select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
+  from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
 end
 $$`,
   settle: `create or replace function {schema}.settle(
@@ -795,7 +859,13 @@ begin
     where k.job_id = e.id and k.kind = 'id';
   end if;
   if any_blocked then
-    delete from {schema}.job_dependencies d where d.child_id = any (settled);
+    with edges as (
+      delete from {schema}.job_dependencies d where d.child_id = any (settled) returning d.*
+    ), families as (
+      select e.child_id, jsonb_agg(jsonb_build_object('id', e.parent_id, 'onFailure', e.on_failure, 'paths', e.paths)) as edges from edges e group by 1
+    )
+    update {schema}.finished_jobs f set options = coalesce(f.options, '{}') || jsonb_build_object('edges', x.edges)
+    from families x where f.id = x.child_id;
   end if;
   if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
     with s as (

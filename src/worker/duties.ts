@@ -64,7 +64,10 @@ export class Duties extends Service {
     duty("keeping partitions", async () => {
       const { runner, statements } = this.#options
       await runner.run(statements.partitions)
-      return spread(PARTITIONS_EVERY_MS)
+      // What a dropped day held can free nobody any more.
+      const [row] = await runner.run<EndRow & { ended: number }>({ ...statements.abandon, values: [BATCH] })
+      this.#follow(row!)
+      return row!.ended === BATCH ? 0 : spread(PARTITIONS_EVERY_MS)
     }),
   ]
   #orphansAt = 0

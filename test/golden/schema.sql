@@ -207,6 +207,10 @@ create table tusk.workers (
   constraint workers_pkey PRIMARY KEY (id)
 );
 
+CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT ended integer, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
 CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL::text, repeated boolean DEFAULT false)
  RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
  LANGUAGE plpgsql;
