@@ -1,65 +1,115 @@
 -- For triggers, psql and other languages: stores one job, in the caller's transaction, and returns its id (the owner's, for a taken id or key).
 --   select tusk.enqueue('emails.send', '["a@b.c", "Hi"]');
 --   select tusk.enqueue('emails.send', '["a@b.c"]', '{"delay": "5m", "priority": 3, "retries": 2, "queue": "mail", "deduplicate": {"key": "a@b.c", "ttl": 60}}');
--- options has the keys of EnqueueOptions; what is left out comes from what workers publish of the task, then from the stock defaults.
+-- options has the keys of EnqueueOptions and their rules; what is left out, or null, comes from what workers publish of the task, then from the
+-- stock defaults. delay may also be an instant ("2026-01-01T00:00:00Z"). Wrong ones are errors (PT400; PT404 for an unknown parent).
 -- Values that JSON cannot say stand as {"$date": "..."}, {"$bigint": "..."}, {"$bytes": "base64"}.
 create or replace function {schema}.enqueue(task text, args jsonb default '[]', options jsonb default '{}') returns uuid
 language plpgsql volatile
 as $$
 declare
-  o jsonb := coalesce(options, '{}');
-  unknown text;
-  draft jsonb;
-  dedup jsonb := o -> 'deduplicate';
+  known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake'];
+  failures constant text[] := array['block', 'fail', 'cancel', 'run'];
+  o jsonb;
+  whose text;
+  dedup jsonb;
+  policy text;
+  due timestamptz;
   keep jsonb;
+  retries integer;
+  parents jsonb;
+  parent jsonb;
   added uuid;
 begin
-  if task is null or task = '' then
-    raise exception 'pgtusk: enqueue needs the name of a task' using errcode = 'PT400';
-  end if;
+  perform {schema}.check_text(to_jsonb(coalesce(task, '')), 'the name of a task');
+  whose := format('of a job of task "%s"', task);
   if jsonb_typeof(args) is distinct from 'array' then
-    raise exception 'pgtusk: the arguments of task % are %; write a JSON array, one element an argument', task, args using errcode = 'PT400';
+    raise exception 'pgtusk: the arguments % are %; write a JSON array, one element an argument', whose, coalesce(left(args::text, 80), 'null') using errcode = 'PT400';
   end if;
-  if jsonb_typeof(o) <> 'object' then
-    raise exception 'pgtusk: the options of task % are %; write a JSON object', task, o using errcode = 'PT400';
+  perform {schema}.check_keys(coalesce(options, '{}'), 'the options ' || whose, known);
+  select coalesce(jsonb_object_agg(k, v), '{}') into o from jsonb_each(options) e (k, v) where v <> 'null';
+
+  retries := {schema}.check_integer(o -> 'retries', 'retries ' || whose, 0, 32767, 'extra runs after the first');
+  if {schema}.check_text(o -> 'id', 'id ' || whose) ~ '^\d+$|:' then
+    raise exception 'pgtusk: id % is %; write one that is not made of digits only and holds no ":"', whose, o -> 'id' using errcode = 'PT400';
   end if;
-  select k into unknown from jsonb_object_keys(o) k
-  where k <> all (array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake']) limit 1;
-  if unknown is not null then
-    raise exception 'pgtusk: "%" is no option of a job (task %); known are queue, retries, backoff, ttl, timeout, priority, keep, delay, dependsOn, onParentFailure, repeatEvery, id, deduplicate, headers, wake', unknown, task
-      using errcode = 'PT400';
+  if {schema}.check_text(o -> 'onParentFailure', 'onParentFailure ' || whose) <> all (failures) then
+    raise exception 'pgtusk: onParentFailure % is %; write one of %', whose, o -> 'onParentFailure', array_to_string(failures, ', ') using errcode = 'PT400';
   end if;
-  if o ? 'retries' and not (jsonb_typeof(o -> 'retries') = 'number' and (o ->> 'retries')::numeric between 0 and 32767 and (o ->> 'retries')::numeric % 1 = 0) then
-    raise exception 'pgtusk: retries of task % is %; write a whole number from 0 to 32767', task, o -> 'retries' using errcode = 'PT400';
+  if {schema}.check_text(o -> 'wake', 'wake ' || whose) not in ('now', 'poll') then
+    raise exception 'pgtusk: wake % is %; write "now" or "poll"', whose, o -> 'wake' using errcode = 'PT400';
   end if;
-  if o ? 'priority' and not (jsonb_typeof(o -> 'priority') = 'number' and (o ->> 'priority')::numeric between -32768 and 32767 and (o ->> 'priority')::numeric % 1 = 0) then
-    raise exception 'pgtusk: priority of task % is %; write a whole number from -32768 to 32767 (lower runs first)', task, o -> 'priority' using errcode = 'PT400';
+
+  if jsonb_typeof(o -> 'delay') = 'string' and o ->> 'delay' ~ '^\d{4}-' then
+    begin
+      due := (o ->> 'delay')::timestamptz;
+    exception when others then
+      raise exception 'pgtusk: delay % is %, which is no instant; write it as "2026-01-01T00:00:00Z", or a duration ("5m")', whose, o -> 'delay' using errcode = 'PT400';
+    end;
+    o := o - 'delay';
   end if;
-  if o ? 'id' and (o ->> 'id' = '' or o ->> 'id' ~ '^\d+$' or o ->> 'id' like '%:%') then
-    raise exception 'pgtusk: the custom id % of task % must not be empty, digits only, or contain ":"', o -> 'id', task using errcode = 'PT400';
+
+  if o ? 'keep' then
+    perform {schema}.check_keys(o -> 'keep', 'keep ' || whose, array['completed', 'failed']);
+    select jsonb_object_agg(k, case when v = 'false' then v else to_jsonb({schema}.duration_ms(v, format('%s of keep %s', k, whose))) end) into keep
+    from jsonb_each(o -> 'keep') e (k, v) where v <> 'null';
   end if;
-  if jsonb_typeof(dedup) = 'string' then
-    dedup := jsonb_build_object('key', dedup #>> '{}');
+
+  if o ? 'headers' then
+    if jsonb_typeof(o -> 'headers') <> 'object' or exists (select from jsonb_each(case when jsonb_typeof(o -> 'headers') = 'object' then o -> 'headers' else '{}' end) e (k, v) where jsonb_typeof(v) <> 'string') then
+      raise exception 'pgtusk: headers % are %; write strings by name: {"trace-id": "4f2a"}', whose, left((o -> 'headers')::text, 80) using errcode = 'PT400';
+    end if;
   end if;
-  if dedup is not null and coalesce(dedup ->> 'key', '') = '' then
-    raise exception 'pgtusk: deduplicate of task % is %; write a key, or {"key": "...", "ttl": 60}', task, dedup using errcode = 'PT400';
+
+  if o ? 'deduplicate' then
+    dedup := case when jsonb_typeof(o -> 'deduplicate') = 'string' then jsonb_build_object('key', o -> 'deduplicate') else o -> 'deduplicate' end;
+    perform {schema}.check_keys(dedup, 'deduplicate ' || whose, array['key', 'ttl', 'replace', 'extend']);
+    perform {schema}.check_text(coalesce(dedup -> 'key', 'null'), 'key of deduplicate ' || whose, 1000);
+    if octet_length(dedup ->> 'key') > 1000 then
+      raise exception 'pgtusk: key of deduplicate % has % bytes; write at most 1000, or a hash of it', whose, octet_length(dedup ->> 'key') using errcode = 'PT400';
+    end if;
+    if exists (select from jsonb_each(dedup) e (k, v) where k in ('replace', 'extend') and jsonb_typeof(v) not in ('boolean', 'null')) then
+      raise exception 'pgtusk: deduplicate % is %; write true or false for replace and extend', whose, left(dedup::text, 80) using errcode = 'PT400';
+    end if;
+    if dedup -> 'extend' = 'true' and coalesce(dedup -> 'ttl', 'null') = 'null' then
+      raise exception 'pgtusk: extend of deduplicate % needs a time to extend; add a ttl', whose using errcode = 'PT400';
+    end if;
+    dedup := jsonb_strip_nulls(dedup || jsonb_build_object('ttlMs', {schema}.duration_ms(nullif(dedup -> 'ttl', 'null'), 'ttl of deduplicate ' || whose, true)));
   end if;
-  select jsonb_object_agg(k, case when v = 'false' then v else to_jsonb({schema}.duration_ms(v, 'keep.' || k)) end) into keep from jsonb_each(o -> 'keep') e (k, v);
-  draft := jsonb_strip_nulls(jsonb_build_object(
-    'id', {schema}.uuid_v7(), 'task', task, 'local', false, 'queue', o -> 'queue', 'priority', o -> 'priority',
-    'maxAttempts', (o ->> 'retries')::integer + 1,
-    'delayMs', {schema}.duration_ms(case when o ->> 'delay' ~ '^\d{4}-' then null else o -> 'delay' end, 'delay'),
-    'runAt', case when o ->> 'delay' ~ '^\d{4}-' then o -> 'delay' end,
-    'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'headers', o -> 'headers', 'customId', o -> 'id',
-    'key', case when dedup is not null then jsonb_build_object('key', dedup ->> 'key', 'ttlMs', {schema}.duration_ms(dedup -> 'ttl', 'deduplicate.ttl'),
-      'replace', dedup -> 'replace', 'extend', dedup -> 'extend') end,
-    'parents', (select jsonb_agg(case when jsonb_typeof(p) = 'string' then jsonb_build_object('id', p, 'onFailure', coalesce(o ->> 'onParentFailure', 'block'))
-        else jsonb_build_object('id', p -> 'job', 'onFailure', coalesce(p ->> 'onFailure', o ->> 'onParentFailure', 'block')) end) from jsonb_array_elements(o -> 'dependsOn') p),
-    'options', nullif(jsonb_strip_nulls(jsonb_build_object('backoff', o -> 'backoff', 'timeoutMs', {schema}.duration_ms(o -> 'timeout', 'timeout'), 'keep', keep,
-      'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery'),
-        'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl'), 'maxAttempts', coalesce((o ->> 'retries')::integer, 0) + 1) end)), '{}')))
-    || jsonb_build_object('args', args);
-  select a.id into added from {schema}.add_jobs(jsonb_build_array(draft), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a where a.ord = 1;
+
+  if o ? 'dependsOn' then
+    if jsonb_typeof(o -> 'dependsOn') <> 'array' then
+      raise exception 'pgtusk: dependsOn % is %; write a JSON array of jobs'' ids', whose, left((o -> 'dependsOn')::text, 80) using errcode = 'PT400';
+    end if;
+    parents := '[]';
+    for parent in select jsonb_array_elements(o -> 'dependsOn') loop
+      if jsonb_typeof(parent) = 'object' then
+        perform {schema}.check_keys(parent, 'an element of dependsOn ' || whose, array['job', 'onFailure']);
+      else
+        parent := jsonb_build_object('job', parent);
+      end if;
+      policy := coalesce({schema}.check_text(parent -> 'onFailure', 'onFailure in dependsOn ' || whose), o ->> 'onParentFailure', 'block');
+      if policy <> all (failures) then
+        raise exception 'pgtusk: onFailure in dependsOn % is "%"; write one of %', whose, policy, array_to_string(failures, ', ') using errcode = 'PT400';
+      end if;
+      if coalesce(parent ->> 'job', '') !~* '^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$' then
+        raise exception 'pgtusk: a parent in dependsOn % is %, which is no job''s id', whose, coalesce(left((parent -> 'job')::text, 80), 'null') using errcode = 'PT404';
+      end if;
+      parents := parents || jsonb_build_object('id', parent -> 'job', 'onFailure', policy);
+    end loop;
+  end if;
+
+  select a.id into added
+  from {schema}.add_jobs(jsonb_build_array(jsonb_strip_nulls(jsonb_build_object(
+      'id', {schema}.uuid_v7(), 'task', task, 'local', false, 'queue', {schema}.check_text(o -> 'queue', 'queue ' || whose),
+      'priority', {schema}.check_integer(o -> 'priority', 'priority ' || whose, -32768, 32767, 'lower runs first'), 'maxAttempts', retries + 1,
+      'delayMs', {schema}.duration_ms(o -> 'delay', 'delay ' || whose), 'runAt', due, 'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl ' || whose, true),
+      'customId', o -> 'id', 'key', dedup, 'parents', nullif(parents, '[]'),
+      'options', nullif(jsonb_strip_nulls(jsonb_build_object(
+        'backoff', {schema}.check_backoff(o -> 'backoff', 'backoff ' || whose), 'timeoutMs', {schema}.duration_ms(o -> 'timeout', 'timeout ' || whose, true), 'keep', keep,
+        'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery ' || whose, true)) end)), '{}')
+    )) || jsonb_build_object('args', args, 'headers', o -> 'headers')), case when o ->> 'wake' = 'poll' then null else '{channel}' end) a
+  where a.ord = 1;
   return added;
 end
 $$

@@ -233,12 +233,32 @@ CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE FUNCTION tusk.check_backoff(value jsonb, field text)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ IMMUTABLE;
+
+CREATE OR REPLACE FUNCTION tusk.check_integer(value jsonb, field text, low integer, high integer, meaning text)
+ RETURNS integer
+ LANGUAGE plpgsql
+ IMMUTABLE;
+
+CREATE OR REPLACE FUNCTION tusk.check_keys(value jsonb, field text, known text[])
+ RETURNS void
+ LANGUAGE plpgsql
+ IMMUTABLE;
+
+CREATE OR REPLACE FUNCTION tusk.check_text(value jsonb, field text, most integer DEFAULT 255)
+ RETURNS text
+ LANGUAGE plpgsql
+ IMMUTABLE;
+
 CREATE OR REPLACE FUNCTION tusk.drop_on(final tusk.job_state, own jsonb, of_queue jsonb)
  RETURNS date
  LANGUAGE sql
  STABLE;
 
-CREATE OR REPLACE FUNCTION tusk.duration_ms(value jsonb, field text)
+CREATE OR REPLACE FUNCTION tusk.duration_ms(value jsonb, field text, positive boolean DEFAULT false)
  RETURNS double precision
  LANGUAGE plpgsql
  IMMUTABLE;
