@@ -6,8 +6,7 @@ import type { Verdict } from "./verdict.js"
 
 /** What was seen on the way. */
 export interface Happened {
-  /** Events of all processes, by name. */
-  readonly events: Map<string, number>
+  retries: number
   killed:
     | { readonly ids: readonly string[]; readonly workerId: string; readonly at: Date; takenOver: { jobs: number; seconds: number } | undefined }
     | undefined

@@ -78,11 +78,11 @@ async function enqueueAll(tusk: Tusk, paths: readonly string[]): Promise<{ jobs:
   })
 }
 
-/** Counts the events of all processes, for the screen and the table; the check does not rely on them. */
+/** Counts the retries in all processes, for the screen; the check does not rely on it. */
 function watch(tusk: Tusk): Happened & { ready: Promise<void>; end(): void } {
-  const happened: Happened = { events: new Map(), killed: undefined, longest: undefined }
-  const subscription = tusk.events.on("*", ({ name }) => {
-    happened.events.set(name, (happened.events.get(name) ?? 0) + 1)
+  const happened = { retries: 0, killed: undefined, longest: undefined, ready: Promise.resolve(), end: (): void => {} }
+  const subscription = tusk.events.on("job:retrying", () => {
+    happened.retries++
   })
   return Object.assign(happened, { ready: subscription.ready, end: subscription })
 }
@@ -95,8 +95,7 @@ async function drain(stage: Stage, files: number, victim: WorkerProcess, happene
   let reported = false
   for (;;) {
     const { finished, open } = await readProgress(pool)
-    const retries = happened.events.get("job:retrying") ?? 0
-    screen.bar(Math.min(finished / total, 1), `${finished} of ${total} jobs, ${retries} retries`)
+    screen.bar(Math.min(finished / total, 1), `${finished} of ${total} jobs, ${happened.retries} retries`)
     if (happened.killed === undefined && finished >= total / 2) {
       happened.killed = await killHalfWay(stage, victim)
     } else if (happened.killed !== undefined && !reported) {

@@ -6,7 +6,7 @@ import { currentJob, task } from "../../src/index.js"
 import { countMarkdown, packageOf } from "./markdown.js"
 
 /** Reading is so fast that there would be nothing to see, and nothing to kill half-way. */
-const PACE_MS = 50
+const PACE_MS = 30
 
 /** Adding a file to its package fails once for one file in ten. */
 export function isFlaky(path: string): boolean {

@@ -4,6 +4,7 @@ import "./tasks.js"
 
 // Nobody is left to work for when the demo is gone, however it ended.
 process.on("disconnect", () => process.exit())
+if (process.send !== undefined && !process.connected) process.exit()
 
 const tusk = configure()
 // The stock lease is 20 s: long enough for a hiccup, too long to watch.
