@@ -1,15 +1,17 @@
 -- The next run of jobs with repeatEvery that have just completed, in the transaction of their completion: the chain neither breaks nor forks.
--- repeats: [{id, queue, task, priority, args, headers, options}]; options.repeat = {everyMs, maxAttempts, ttlMs} made when the first was enqueued.
+-- repeats: [{next, queue, task, priority, args, headers, options, customId}]; options.repeat = {everyMs, maxAttempts, ttlMs} made when the first was
+-- enqueued. Its ttl counts from when it is due: one that is shorter than the interval would end the chain. Its keys are the next run's already.
 create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
 as $$
 begin
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
-  select {schema}.uuid_v7(), now() + {schema}.amount(r.options -> 'repeat' -> 'everyMs', 3155760000000) * interval '1 millisecond',
-    now() + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000) * interval '1 millisecond',
-    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
-  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb)
-  where {schema}.amount(r.options -> 'repeat' -> 'everyMs', 0) is not null;
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id)
+  select r.next, now() + r.every * interval '1 millisecond',
+    now() + (r.every + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000)) * interval '1 millisecond',
+    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority,
+    exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId"
+  from (select x.*, {schema}.amount(x.options -> 'repeat' -> 'everyMs', 3155760000000) as every
+        from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text)) r;
   select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
 $$

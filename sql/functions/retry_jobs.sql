@@ -37,7 +37,8 @@ begin
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.parents
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
-            coalesce({schema}.amount(options -> 'ttl', 3155760000000), extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
+            coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
+              extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
           from gone) g
     order by g.finished_at
     on conflict do nothing

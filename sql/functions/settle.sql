@@ -66,12 +66,15 @@ begin
   select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
-    jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
-      filter (where final = 'completed' and options ? 'repeat')
+    jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
+        'options', options, 'customId', custom_id))
+      filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
 
   if any_keyed then
+    -- The keys of a chain go to its next run.
+    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
     -- A custom id outlives its job until the row is removed: by hand, or with its day.
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end

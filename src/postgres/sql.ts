@@ -382,12 +382,13 @@ $$`,
 language plpgsql volatile
 as $$
 begin
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
-  select {schema}.uuid_v7(), now() + {schema}.amount(r.options -> 'repeat' -> 'everyMs', 3155760000000) * interval '1 millisecond',
-    now() + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000) * interval '1 millisecond',
-    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority, r.queue, r.task, r.args, r.headers, r.options
-  from jsonb_to_recordset(repeats) r (queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb)
-  where {schema}.amount(r.options -> 'repeat' -> 'everyMs', 0) is not null;
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id)
+  select r.next, now() + r.every * interval '1 millisecond',
+    now() + (r.every + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000)) * interval '1 millisecond',
+    coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority,
+    exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId"
+  from (select x.*, {schema}.amount(x.options -> 'repeat' -> 'everyMs', 3155760000000) as every
+        from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text)) r;
   select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
 $$`,
@@ -859,7 +860,8 @@ begin
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.parents
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
-            coalesce({schema}.amount(options -> 'ttl', 3155760000000), extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
+            coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
+              extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
           from gone) g
     order by g.finished_at
     on conflict do nothing
@@ -953,11 +955,13 @@ begin
   select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
-    jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers, 'options', options))
-      filter (where final = 'completed' and options ? 'repeat')
+    jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
+        'options', options, 'customId', custom_id))
+      filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
+    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
     delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
