@@ -1,4 +1,4 @@
-import { Migrator } from "kysely"
+import { type Kysely, Migrator } from "kysely"
 import { defineConfig } from "kysely-ctl"
 import pg from "pg"
 import { migrationsFor } from "./migrations/index.js"
@@ -11,7 +11,7 @@ export default defineConfig({
   dialect: "pg",
   dialectConfig: { pool: new pg.Pool({ connectionString: process.env["DATABASE_URL"] }) },
   migrations: {
-    migrator: (db) =>
+    migrator: (db: Kysely<any>) =>
       new Migrator({
         db,
         provider: { getMigrations: async () => migrationsFor(names) },

@@ -6,29 +6,13 @@
  *     npm run check -- types lint    only these parts
  */
 import { spawn } from "node:child_process"
-import { mkdirSync } from "node:fs"
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
-const cache = "node_modules/.cache/pgtusk"
-mkdirSync(`${root}${cache}`, { recursive: true })
-
-const tsc = (project, name) => [
-  "node_modules/typescript/bin/tsc",
-  "-p",
-  project,
-  "--noEmit",
-  "--incremental",
-  "--tsBuildInfoFile",
-  `${cache}/${name}.tsbuildinfo`,
-]
-
 /** Arguments of node, the slowest first. */
 const parts = {
-  "types of tests": tsc("test/tsconfig.json", "test"),
-  types: tsc("tsconfig.json", "src"),
-  "types of examples": tsc("examples/tsconfig.json", "examples"),
+  types: ["scripts/check-types.mjs"],
   "generated files": ["--import", "tsx", "scripts/codegen.mjs", "--verify"],
   lint: ["node_modules/@biomejs/biome/bin/biome", "check", "--error-on-warnings", "."],
   "unused code": ["node_modules/knip/bin/knip.js", "--no-progress"],
