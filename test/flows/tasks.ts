@@ -1,5 +1,5 @@
 /** Tasks that the tests of flows share. */
-import { currentJob, flow, task } from "../../src/index.js"
+import { currentJob, task } from "../../src/index.js"
 import type { Gate } from "../worker/ground.js"
 
 /** Returns its arguments. */
@@ -23,5 +23,3 @@ export const hold = task({ name: "flows.hold", queue: "flows" }, async (label: s
   await held.gate?.pass(label, currentJob().signal)
   return label
 })
-
-export { flow }
