@@ -32,8 +32,9 @@ function channelOf(prefix: string, schema: string): string {
 
 /** Puts the schema and the channel into a text of sql/. Inside of a string literal quotes are doubled. */
 export function render(text: string, names: SchemaNames): string {
-  return text
-    .replaceAll("'{schema}", () => `'${names.quoted.replaceAll("'", "''")}`)
-    .replaceAll("'{channel}", () => `'${names.channel.replaceAll("'", "''")}`)
-    .replaceAll("{schema}", () => names.quoted)
+  // In one pass: a name may itself hold "{schema}".
+  return text.replace(/('?)\{(schema|channel)\}/g, (_, quote: string, what: string) => {
+    const value = what === "schema" ? names.quoted : names.channel
+    return quote === "" ? value : `'${value.replaceAll("'", "''")}`
+  })
 }
