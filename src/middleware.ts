@@ -7,7 +7,8 @@ export function compose<C>(
   context: C,
   core: () => Promise<unknown>,
 ): Promise<unknown> {
-  const run = (at: number): Promise<unknown> => {
+  // Async, so that a middleware that is no async function may throw, or return nothing.
+  const run = async (at: number): Promise<unknown> => {
     const middleware = middlewares[at]
     if (middleware === undefined) return core()
     let called = false
@@ -17,6 +18,5 @@ export function compose<C>(
       return run(at + 1)
     })
   }
-  // A middleware that is no async function may throw at once.
-  return Promise.resolve().then(() => run(0))
+  return run(0)
 }

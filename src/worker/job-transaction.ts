@@ -9,47 +9,67 @@
  * nothing to release, and if not the job runs again, its effects gone with the transaction.
  */
 import type pg from "pg"
-import { TuskError } from "../errors.js"
+import { NonRetryableError, TuskError } from "../errors.js"
 import { isConnectionLoss } from "../postgres/failure.js"
+import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { SettleRow } from "./settler.js"
 import type { Transaction } from "./types.js"
 
-export type CompletionVerdict = { readonly kind: "committed"; readonly row: SettleRow } | { readonly kind: "lost" | "cancelled" | "unknown" }
+/** `again`: nobody knows, or it surely was rolled back, and by no fault of the handler's. */
+export type CompletionVerdict = { readonly kind: "committed"; readonly row: SettleRow } | { readonly kind: "lost" | "cancelled" | "again" }
+
+export interface JobTransactionOptions {
+  readonly client: pg.PoolClient
+  readonly statements: Statements
+  readonly jobId: string
+  /** Gives the client back; with an error it is destroyed. */
+  readonly release: (error: Error | undefined) => void
+  /** Ends what the server still does for a client that is gone. */
+  readonly cutOff: (pid: number) => void
+}
+
+/** For completion and commit; a connection that is silent for longer is given up. */
+const ANSWER_MS = 30_000
 
 export class JobTransaction {
   readonly tx: Transaction
+  readonly #options: JobTransactionOptions
   readonly #client: pg.PoolClient
-  readonly #statements: Statements
+  /** Statements of the handler's, one after the other. */
+  #queue: Promise<unknown> = Promise.resolve()
+  #busy = false
   #open = true
   #dead: Error | undefined
   readonly #onError = (error: Error): void => {
     this.#dead = error
   }
 
-  private constructor(client: pg.PoolClient, statements: Statements, jobId: string) {
-    this.#client = client
-    this.#statements = statements
-    client.on("error", this.#onError)
+  constructor(options: JobTransactionOptions) {
+    this.#options = options
+    this.#client = options.client
+    this.#client.on("error", this.#onError)
     this.tx = {
-      query: async (sql, params = []) => {
-        if (!this.#open) throw new TuskError("TRANSACTION_ENDED", `The transaction of job ${jobId} has ended: its run is over, or was aborted`)
-        const { rows, rowCount } = await client.query(sql, params as unknown[])
-        return { rows, rowCount }
+      query: <T>(sql: string, params: readonly unknown[] = []) => {
+        const result = this.#queue.then(() => this.#query<T>(sql, params))
+        this.#queue = result.catch(() => undefined)
+        return result
       },
     }
   }
 
-  static async begin(pool: pg.Pool, statements: Statements, jobId: string): Promise<JobTransaction> {
-    const client = await pool.connect()
-    const transaction = new JobTransaction(client, statements, jobId)
+  async begin(): Promise<void> {
     try {
-      await client.query("begin isolation level read committed")
+      await answered(this.#client.query("begin isolation level read committed"))
     } catch (error) {
-      transaction.#close(error as Error)
+      this.#close(error as Error)
       throw error
     }
-    return transaction
+  }
+
+  /** Resolves when the statements that the handler has sent and not waited for are done. */
+  async idle(): Promise<void> {
+    await this.#queue
   }
 
   /** Records the completion and commits. An error of the settling statement itself is thrown, and everything is rolled back. */
@@ -57,37 +77,76 @@ export class JobTransaction {
     if (!this.#open) return { kind: "lost" }
     // From here on the handler's code, should any still run, has no part in it.
     this.#open = false
-    let committing = false
     try {
-      const settle = { ...this.#statements.settle, values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]] }
-      const row = (await this.#client.query<SettleRow>(settle)).rows[0]!
+      this.#checkWhole()
+      const settle = {
+        ...this.#options.statements.settle,
+        values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]],
+      }
+      const row = (await answered(this.#client.query<SettleRow>(settle))).rows[0]!
       if (row.cancelled !== null || row.settled !== null) {
         await this.#rollback()
         return { kind: row.cancelled !== null ? "cancelled" : "lost" }
       }
-      committing = true
-      await this.#client.query("commit")
+      await answered(this.#client.query("commit"))
       this.#close(this.#dead)
       return { kind: "committed", row }
     } catch (error) {
-      if (isConnectionLoss(error)) {
-        this.#close(error as Error)
-        if (committing) return { kind: "unknown" }
-      } else await this.#rollback()
+      const lost = isConnectionLoss(error)
+      if (lost) this.#close(error as Error)
+      else await this.#rollback()
+      // The server had cut it off for being idle for too long: that is the handler's.
+      if (sqlStateOf(this.#dead) === "25P03") throw this.#dead
+      if (lost || sqlStateOf(error) === "40P01") return { kind: "again" }
       throw error
     }
   }
 
-  /** Rolls back. A statement of the handler's that still runs is cut off with the connection. */
+  /** Rolls back. A statement of the handler's that still runs is cut off, with the connection. */
   abandon(): void {
     if (!this.#open) return
     this.#open = false
-    this.#close(new Error("abandoned"))
+    if (!this.#busy && this.#dead === undefined) {
+      void this.#rollback()
+      return
+    }
+    // The server would go on with the statement, and hold its locks, until it has an answer to send.
+    const pid: unknown = Reflect.get(this.#client, "processID")
+    this.#close(this.#dead ?? new Error("abandoned"))
+    if (typeof pid === "number") this.#options.cutOff(pid)
+  }
+
+  async #query<T>(sql: string, params: readonly unknown[]): Promise<{ rows: T[]; rowCount: number | null }> {
+    if (!this.#open) {
+      throw new TuskError("TRANSACTION_ENDED", `The transaction of job ${this.#options.jobId} has ended: its run is over, or was aborted`)
+    }
+    this.#busy = true
+    try {
+      const { rows, rowCount } = await this.#client.query(sql, params as unknown[])
+      return { rows, rowCount }
+    } finally {
+      this.#busy = false
+    }
+  }
+
+  /** What the handler left behind must still be the transaction that it was given. */
+  #checkWhole(): void {
+    const status = this.#client.getTransactionStatus()
+    if (this.#dead !== undefined || status === "T") return
+    if (status === "E") {
+      throw new TuskError(
+        "TRANSACTION_ABORTED",
+        `The transaction of job ${this.#options.jobId} cannot commit: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint`,
+      )
+    }
+    throw new NonRetryableError(
+      `The handler of job ${this.#options.jobId} ended its transaction itself: what it committed stays, but its completion is no longer part of it. Leave commit and rollback to pgtusk; use savepoints inside`,
+    )
   }
 
   async #rollback(): Promise<void> {
     try {
-      await this.#client.query("rollback")
+      await answered(this.#client.query("rollback"))
       this.#close(this.#dead)
     } catch (error) {
       this.#close(error as Error)
@@ -99,6 +158,19 @@ export class JobTransaction {
     this.#client.off("error", this.#onError)
     // The client may emit a late error on its way out.
     if (broken !== undefined) this.#client.on("error", () => undefined)
-    this.#client.release(broken)
+    this.#options.release(broken)
+  }
+}
+
+/** Its answer, or the error of a connection that gives none. */
+async function answered<T>(query: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`Postgres did not answer within ${ANSWER_MS} ms`)), ANSWER_MS)
+  })
+  try {
+    return await Promise.race([query, late])
+  } finally {
+    clearTimeout(timer)
   }
 }

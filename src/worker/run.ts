@@ -9,6 +9,7 @@ import {
   WorkerShutdownError,
 } from "../errors.js"
 import { compose } from "../middleware.js"
+import { isTransient } from "../postgres/failure.js"
 import { decode, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
 import { runTask } from "../task/run.js"
@@ -77,6 +78,8 @@ export interface RunHost {
   readonly maxPayloadBytes: number | null
 }
 
+/** Until a transactional run for which there was no connection is tried again. */
+const NO_CONNECTION_MS = 1_000
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
 export class Run implements CurrentJob {
@@ -202,10 +205,8 @@ export class Run implements CurrentJob {
   start(decided: (outcome: Outcome) => void, returned: () => void): void {
     this.#decide = decided
     this.startedAt = performance.now()
-    // A row that was written in SQL may hold anything.
-    const own: unknown = this.row.options?.timeoutMs
-    const timeoutMs = typeof own === "number" && own > 0 ? own : this.spec.timeoutMs
-    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut(timeoutMs), Math.min(timeoutMs, 2 ** 31 - 1))
+    // A transactional one may wait for a connection first, and that is no time of its own.
+    if (!this.spec.transactional) this.#startClock()
     let result: unknown
     let later: boolean
     try {
@@ -244,10 +245,19 @@ export class Run implements CurrentJob {
 
   /** The handler in a transaction with its completion. What it resolves with is of no use; the outcome is decided in here. */
   async #transact(): Promise<void> {
-    const transaction = await this.#host.begin(this)
+    let transaction: JobTransaction
+    try {
+      transaction = await this.#host.begin(this)
+    } catch (error) {
+      // The handler has not been called: no attempt is used.
+      if (this.decided || !isTransient(error)) throw error
+      return this.#settleOnce({ kind: "snoozed", delayMs: NO_CONNECTION_MS })
+    }
     this.#transaction = transaction
     if (this.decided) return transaction.abandon()
+    this.#startClock()
     const value = await this.#call()
+    await transaction.idle()
     if (this.decided || this.#aborted()) return
     const result = value === undefined ? null : this.#encodeResult(value)
     this.#completing = true
@@ -255,7 +265,7 @@ export class Run implements CurrentJob {
       const verdict = await transaction.complete(this.#host.workerId, this.id, this.row.lease, result, this.unstoredProgress)
       this.#completing = false
       if (verdict.kind === "committed") this.#settleOnce({ kind: "recorded", row: verdict.row })
-      else if (verdict.kind === "unknown") this.#settleOnce({ kind: "released" })
+      else if (verdict.kind === "again") this.#settleOnce({ kind: "released" })
       else if (verdict.kind === "lost") this.#settleOnce({ kind: "lost" })
       else this.#settleOnce({ kind: "cancelled", error: failureOf(this.#abortReason ?? new JobCancelledError("The job was cancelled")) })
     } finally {
@@ -268,6 +278,13 @@ export class Run implements CurrentJob {
     if (this.#abortReason === undefined || this.#abortReason instanceof WorkerShutdownError) return false
     this.decideNow()
     return true
+  }
+
+  #startClock(): void {
+    // A row that was written in SQL may hold anything.
+    const own: unknown = this.row.options?.timeoutMs
+    const timeoutMs = typeof own === "number" && own > 0 ? own : this.spec.timeoutMs
+    if (timeoutMs !== undefined) this.#timer = setTimeout(() => this.#timeOut(timeoutMs), Math.min(timeoutMs, 2 ** 31 - 1))
   }
 
   #timeOut(timeoutMs: number): void {

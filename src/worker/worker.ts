@@ -21,7 +21,7 @@ import { Announcer } from "./announcer.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
 import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
-import { JobTransaction } from "./job-transaction.js"
+import { JobTransactions } from "./job-transactions.js"
 import { Lanes } from "./lanes.js"
 import { LostClaims } from "./lost-claims.js"
 import type { CheckedWorkerOptions } from "./options.js"
@@ -62,7 +62,7 @@ export class QueueWorker implements Worker {
   readonly #logger: Logger
   readonly #announcer: Announcer
   readonly #pool: ReturnType<typeof createPool>
-  #transactions: ReturnType<typeof createPool> | undefined
+  readonly #transactions: JobTransactions
   readonly #lanes: Lanes
   readonly #claimers = new Map<string, QueueClaimer>()
   readonly #registration: Registration
@@ -99,6 +99,12 @@ export class QueueWorker implements Worker {
     const runner = new Runner(this.#pool, connected.target)
     const { statements, notifier } = connected
     const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
+    const slots = Math.min(
+      options.concurrency,
+      [...options.queues.values()].reduce((sum, n) => sum + n, 0),
+      MAX_TRANSACTIONS,
+    )
+    this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots })
     this.#lanes = new Lanes(options.queues.keys())
     const queues = [...options.queues.keys()]
     this.#registration = new Registration({ ...common, names: database.names, leaseMs: options.leaseMs, queues })
@@ -106,7 +112,7 @@ export class QueueWorker implements Worker {
       workerId: this.id,
       around: context.around,
       maxPayloadBytes: context.maxPayloadBytes,
-      begin: (run) => JobTransaction.begin(this.#transactionPool(), statements, run.id),
+      begin: (run) => this.#transactions.begin(run.id),
       progressed: (run, fraction, data) => this.#progressed(run, fraction, data),
     }
     this.#runs = new Runs({
@@ -279,17 +285,6 @@ export class QueueWorker implements Worker {
     else this.#settler.add({ run, outcome })
   }
 
-  /** Connections for handlers in transactions: one for each that may run at once. */
-  #transactionPool(): ReturnType<typeof createPool> {
-    const slots = Math.min(
-      this.#options.concurrency,
-      [...this.#options.queues.values()].reduce((sum, n) => sum + n, 0),
-      MAX_TRANSACTIONS,
-    )
-    this.#transactions ??= createPool(this.#context.connected.config, slots, this.#logger, "transactions")
-    return this.#transactions
-  }
-
   #release(rows: readonly ClaimedRow[], queue: string): void {
     for (const row of rows) {
       const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#host)
@@ -393,7 +388,7 @@ export class QueueWorker implements Worker {
         this.#logger.error("onStop threw", { error: error as Error })
       }
     }
-    await Promise.allSettled([this.#pool.end(), this.#transactions?.end()])
+    await Promise.allSettled([this.#pool.end(), this.#transactions.close()])
     this.#markStopped()
   }
 }
