@@ -32,6 +32,7 @@ const KNOWN = [
 export function checkTuskOptions(options: TuskOptions | string | undefined): TuskOptions {
   if (typeof options === "string") return { connectionString: options }
   if (options === undefined) return {}
+  if (options instanceof URL) throw new InvalidOptionError("configure() got a URL object; write url.href")
   checkKeys(options as unknown, KNOWN, "configure()")
   const sources = (["connectionString", "pool", "embedded"] as const).filter((name) => options[name] !== undefined && options[name] !== false)
   if (sources.length > 1) throw new InvalidOptionError(`configure() got ${sources.join(" and ")}; write one of them`)

@@ -31,7 +31,7 @@ export function isConnectionLoss(error: unknown): boolean {
   const state = sqlStateOf(error)
   if (state !== undefined) return state.startsWith("08") || state === "57P01" || state === "57P02" || state === "57P03" || state === "57P05"
   const message = error instanceof Error ? error.message : ""
-  return /connection (terminated|ended|timeout|error)|timeout exceeded when trying to connect|not queryable|client was closed|socket|did not answer within/i.test(
+  return /connection (terminated|ended|timeout|error)|timeout (exceeded when trying to connect|expired)|not queryable|client was closed|socket|did not answer within/i.test(
     message,
   )
 }
@@ -67,6 +67,8 @@ export function connectionError(error: unknown, target: string, unknown = false)
   else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`
   else if (state === "53300") say = `Postgres at ${target} has no connection left: ${message}; raise max_connections or use fewer`
   else if (state === "42501") say = `The user of ${target} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
+  else if (/timeout (exceeded when trying to connect|expired)|connection timeout/i.test(message))
+    say = `Postgres at ${target} did not give a connection in time (${message}); check host and port, that the server runs, and that no transaction keeps its connection for ever`
   else if (/SCRAM|password must be a string/i.test(message))
     say = `Postgres at ${target} asks for a password and the connection string has none (${message})`
   return new ConnectionError(say, { cause: error, unknown })

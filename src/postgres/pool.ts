@@ -1,3 +1,4 @@
+import { inspect } from "node:util"
 import pg from "pg"
 import { ConnectionError, InvalidOptionError, TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
@@ -18,22 +19,35 @@ class TransactionAbortedError extends TuskError {
 
 export type ConnectionConfig = pg.ClientConfig
 
-/** Reads a connection string; a wrong one is an error here, not at the first query. */
+/**
+ * Reads a connection string; a wrong one is an error here, not at the first query. Errors never show its password, nor carry a cause that does.
+ *
+ * @throws InvalidOptionError
+ */
 export function parseConnectionString(text: string, field = "connectionString"): ConnectionConfig {
-  let url: URL
-  try {
-    url = new URL(text)
-  } catch (cause) {
-    throw new InvalidOptionError(`${field} is ${describe(text)}, which is no URL; write "postgres://user:password@host:5432/database"`, { cause })
+  const given: unknown = text
+  if (typeof given !== "string") throw new InvalidOptionError(`${field} is ${inspect(given, { depth: 0 })}; write a string, ${EXAMPLE}`)
+  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || !URL.canParse(text)) {
+    throw new InvalidOptionError(`${field} is ${JSON.stringify(withoutSecrets(text))}, which is no URL; write ${EXAMPLE}, ${ENCODING}`)
   }
-  if (url.protocol !== "postgres:" && url.protocol !== "postgresql:") {
-    throw new InvalidOptionError(`${field} begins with "${url.protocol}//"; write "postgres://user:password@host:5432/database"`)
+  const { protocol } = new URL(text)
+  if (protocol !== "postgres:" && protocol !== "postgresql:") {
+    throw new InvalidOptionError(`${field} begins with "${protocol}//"; write ${EXAMPLE}`)
+  }
+  try {
+    // It connects to nothing, but reads it all: percent signs, and files with certificates.
+    new pg.Client({ connectionString: text })
+  } catch (error) {
+    const problem = error instanceof URIError ? `has a % that encodes nothing; ${ENCODING}` : `cannot be used: ${(error as Error).message}`
+    throw new InvalidOptionError(`${field} ${JSON.stringify(withoutSecrets(text))} ${problem}`)
   }
   return { connectionString: text }
 }
+const EXAMPLE = '"postgres://user:password@host:5432/database"'
+const ENCODING = "with user and password percent-encoded by encodeURIComponent()"
 
-function describe(text: unknown): string {
-  return typeof text === "string" ? JSON.stringify(text.replace(/:[^:@/]*@/, ":***@")) : String(text)
+function withoutSecrets(text: string): string {
+  return text.replace(/\/\/.*@/, "//***@").replace(/(password\s*=\s*)[^\s&]+/gi, "$1***")
 }
 
 /** Host, port and database, without secrets, for messages. */
