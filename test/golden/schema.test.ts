@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises"
 import pg from "pg"
 import { afterAll, describe, expect, test } from "vitest"
 import { migrateUrl } from "../../src/postgres/migrate.js"
+import { root, run } from "../package/project.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { dumpSchema } from "./dump.js"
 
@@ -37,6 +38,20 @@ describe("the golden schema", () => {
     expect(await dump(db, schema)).toBe(golden)
     expect(await db.query("select 1 from pg_namespace where nspname = 'tusk'")).toEqual([])
   })
+
+  test("is what kysely-ctl makes with kysely.config.ts, up, down and up again", async () => {
+    const db = await database({ migrated: false })
+    const ctl = (...args: string[]): Promise<string> =>
+      run(root, process.execPath, ["node_modules/kysely-ctl/dist/bin.mjs", ...args], { DATABASE_URL: db.url })
+    await ctl("migrate:latest")
+    expect(await dump(db)).toBe(golden)
+    await ctl("migrate:down")
+    await ctl("migrate:down")
+    expect(await db.query("select relname from pg_class where relnamespace = 'tusk'::regnamespace and relname !~ '^migration'")).toEqual([])
+    expect(await db.query("select proname from pg_proc where pronamespace = 'tusk'::regnamespace")).toEqual([])
+    await ctl("migrate:latest")
+    expect(await dump(db)).toBe(golden)
+  }, 120_000)
 
   test("shows a change", async () => {
     const db = await database()
