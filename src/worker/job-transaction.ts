@@ -98,7 +98,7 @@ export class JobTransaction {
       // The server had cut it off for being idle for too long: that is the handler's.
       if (sqlStateOf(this.#dead) === "25P03") throw this.#dead
       if (lost || sqlStateOf(error) === "40P01") return { kind: "again" }
-      throw error
+      throw sqlStateOf(error) === "25P02" ? this.#failedBefore(error) : error
     }
   }
 
@@ -133,14 +133,17 @@ export class JobTransaction {
   #checkWhole(): void {
     const status = this.#client.getTransactionStatus()
     if (this.#dead !== undefined || status === "T") return
-    if (status === "E") {
-      throw new TuskError(
-        "TRANSACTION_ABORTED",
-        `The transaction of job ${this.#options.jobId} cannot commit: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint`,
-      )
-    }
+    if (status === "E") throw this.#failedBefore()
     throw new NonRetryableError(
       `The handler of job ${this.#options.jobId} ended its transaction itself: what it committed stays, but its completion is no longer part of it. Leave commit and rollback to pgtusk; use savepoints inside`,
+    )
+  }
+
+  #failedBefore(cause?: unknown): TuskError {
+    return new TuskError(
+      "TRANSACTION_ABORTED",
+      `The transaction of job ${this.#options.jobId} cannot commit: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint`,
+      { cause },
     )
   }
 
