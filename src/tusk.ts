@@ -14,7 +14,7 @@ import type { MigrationOutcome } from "./postgres/types.js"
 import { callParts } from "./task/call.js"
 import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
-import { checkFunction } from "./task/option-checks.js"
+import { checkFunction, checkList } from "./task/option-checks.js"
 import { mergeOptions } from "./task/options.js"
 import { allTasks, findTask } from "./task/registry.js"
 import { remoteSpec, taskRef } from "./task/task-ref.js"
@@ -129,15 +129,24 @@ export class Tusk implements AsyncDisposable {
 
   /** Enqueues by name, for tools; `task.enqueue()` is the typed form. Options left out come from what workers publish of the task. */
   async enqueue(task: string, args: readonly unknown[] = [], options: EnqueueOptions = {}): Promise<Job> {
-    return (taskRef(task).with({ ...options, via: this }).enqueue as (...args: readonly unknown[]) => Promise<Job>)(...args)
+    // Spread only what can be: `with` says what is wrong with the rest.
+    const given = typeof options === "object" && options !== null && !Array.isArray(options) ? { ...options, via: this } : options
+    const view = taskRef(task).with(given)
+    checkList(args, `The arguments of a job of task ${JSON.stringify(task)}`, "[argument] also for a single one")
+    return (view.enqueue as (...args: readonly unknown[]) => Promise<Job>)(...args)
   }
 
   /** Different tasks in one statement: `enqueueMany([sendEmail.call("a"), report.call([1], "x")], { tx })`. All or none. */
   async enqueueMany(calls: readonly Call<any>[], options: EnqueueOptions = {}): Promise<Job[]> {
+    checkList(calls, "The list for enqueueMany()", "calls: [task.call(…arguments)]")
     return this.#jobs.submit(
       calls.map((call) => {
         const parts = callParts(call)
-        return { ...parts, options: mergeOptions(options, parts.options, parts.task.name) }
+        const { name } = parts.task
+        if (parts.options.via !== undefined && parts.options.via !== this) {
+          throw new InvalidOptionError(`The call for a job of task "${name}" has another client (option "via"); enqueue it with that client`)
+        }
+        return { ...parts, options: mergeOptions(options, parts.options, name) }
       }),
     )
   }

@@ -103,11 +103,6 @@ export class Enqueuer {
     return { id: added.id, queue: added.queue, created: added.created }
   }
 
-  /** Resolves when nothing is on its way. */
-  flush(): Promise<void> {
-    return this.#work.idle()
-  }
-
   async #storeQueue(): Promise<void> {
     try {
       await this.#ready()

@@ -2,7 +2,7 @@
 import { InvalidOptionError, TuskError } from "../errors.js"
 import type { EventHub } from "../events.js"
 import { compose } from "../middleware.js"
-import type { Connected, Database } from "../postgres/database.js"
+import { type Connected, closedError, type Database } from "../postgres/database.js"
 import { Listener } from "../postgres/listener.js"
 import { executorFor } from "../postgres/transaction.js"
 import { parseHint } from "../postgres/wake.js"
@@ -33,6 +33,9 @@ export class Jobs {
   /** Events of this client's jobs, and of other processes while somebody here listens. */
   readonly events: EventFeed
   readonly #maxPayloadBytes: number | null
+  /** Calls that are not done yet. */
+  readonly #submitting = new Set<Promise<unknown>>()
+  #closed = false
   #parts: Parts | undefined
   #listener: Listener | undefined
   #listening: Promise<void> | undefined
@@ -44,7 +47,16 @@ export class Jobs {
   }
 
   /** Stores the jobs, all or none, so all in one transaction: the `tx` of their options must be the same. */
-  async submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]> {
+  submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]> {
+    if (this.#closed) return Promise.reject(closedError())
+    const submitted = this.#submit(requests)
+    this.#submitting.add(submitted)
+    const done = (): void => void this.#submitting.delete(submitted)
+    submitted.then(done, done)
+    return submitted
+  }
+
+  async #submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]> {
     if (requests.length === 0) return []
     if (requests.length > MAX_JOBS_A_CALL) {
       throw new InvalidOptionError(`One call holds ${requests.length} jobs; enqueue at most ${MAX_JOBS_A_CALL} at once, in several calls`)
@@ -111,7 +123,8 @@ export class Jobs {
 
   /** Sends what is on its way, and ends all waits. */
   async close(): Promise<void> {
-    await this.#parts?.enqueuer.flush()
+    this.#closed = true
+    await Promise.allSettled(this.#submitting)
     this.#parts?.context.waiter.close()
     await this.events.close()
     await this.#listener?.close()

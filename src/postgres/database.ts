@@ -54,7 +54,7 @@ export class Database {
 
   /** What runs on the database; nothing is asked of it yet, except that an embedded one is started. */
   connect(): Promise<Connected> {
-    if (this.#closed) return Promise.reject(new ConnectionError("This client of pgtusk is closed; make a new one"))
+    if (this.#closed) return Promise.reject(closedError())
     this.#connecting ??= this.#connect().catch((error: unknown) => {
       this.#connecting = undefined
       throw error
@@ -155,4 +155,8 @@ export class Database {
     }
     return parseConnectionString(text, connectionString === undefined ? "DATABASE_URL" : "connectionString")
   }
+}
+
+export function closedError(): ConnectionError {
+  return new ConnectionError("This client of pgtusk is closed; make a new one")
 }

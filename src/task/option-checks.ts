@@ -45,6 +45,10 @@ export function checkFunction(value: unknown, field: string, example: string): v
   if (typeof value !== "function") throw invalidOption(field, value, "which is not a function", `write one, as in ${example}`)
 }
 
+export function checkList(value: unknown, field: string, example: string): void {
+  if (!Array.isArray(value)) throw invalidOption(field, value, "which is not a list", `write ${example}`)
+}
+
 export function checkOneOf<const T extends string>(value: unknown, field: string, allowed: readonly T[]): T {
   if (allowed.includes(value as T)) return value as T
   const meant = typeof value === "string" ? suggest(value, allowed) : undefined
