@@ -102,32 +102,44 @@ export class Runner {
   }
 
   /**
-   * Several statements in one transaction. Rejects with what `work` rejects with, and when a statement failed whose error `work` kept to itself:
-   * Postgres then rolls back whatever is asked of it. A connection lost during the commit is a ConnectionError whose outcome is `unknown`.
+   * Several statements in one transaction. Rejects with what `work` rejects with, as it is; and when a statement failed whose error `work` kept to
+   * itself: Postgres then rolls back whatever is asked of it. A connection lost during the commit is a ConnectionError whose outcome is `unknown`.
    */
-  async transaction<T>(work: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  async transaction<T>(work: (client: TransactionClient) => Promise<T>): Promise<T> {
     const client = await this.#checkOut()
-    let failed: Error | undefined
-    let committing = false
+    let dead: Error | undefined
     const onError = (error: Error): void => {
-      failed = error
+      dead ??= error
     }
     client.on("error", onError)
+    const send = async (statement: string | pg.QueryConfig, values: unknown[] | undefined, committing = false): Promise<pg.QueryResult<any>> => {
+      try {
+        return await (values === undefined ? client.query(statement) : client.query(statement, values))
+      } catch (error) {
+        if (!isConnectionLoss(error)) throw error
+        dead ??= error as Error
+        const lost = connectionError(error, this.target)
+        if (!committing) throw lost
+        throw new ConnectionError(
+          `${lost.message}. Whether the transaction was committed is unknown: the connection was lost before the answer came`,
+          {
+            cause: error,
+            unknown: true,
+          },
+        )
+      }
+    }
     try {
-      await client.query("begin isolation level read committed")
-      const result = await work(client)
-      committing = true
-      const { command } = await client.query("commit")
-      if (command === "COMMIT") return result
-      committing = false
-      throw new TransactionAbortedError()
+      await send("begin isolation level read committed", undefined)
+      const result = await work({ query: (statement, values) => send(statement, values) })
+      const { command } = await send("commit", undefined, true)
+      if (command !== "COMMIT") throw new TransactionAbortedError()
+      return result
     } catch (error) {
-      if (failed === undefined && !isConnectionLoss(error)) await client.query("rollback").catch((e: Error) => (failed = e))
-      else failed ??= error as Error
-      throw this.#translated(error, committing)
+      if (dead === undefined) await send("rollback", undefined).catch(() => undefined)
+      throw error
     } finally {
-      client.off("error", onError)
-      client.release(failed)
+      release(client, onError, dead)
     }
   }
 
@@ -157,8 +169,7 @@ export class Runner {
       throw this.#translated(error, !isNeverSent(error))
     } finally {
       clearTimeout(timer)
-      client.off("error", onError)
-      client.release(dead)
+      release(client, onError, dead)
     }
   }
 
@@ -169,6 +180,19 @@ export class Runner {
     if (sqlStateOf(error) === "42501") return connectionError(error, this.target)
     return error
   }
+}
+
+/** A client in a transaction of `Runner.transaction`. */
+export interface TransactionClient {
+  query<R extends pg.QueryResultRow = any>(statement: string | pg.QueryConfig, values?: unknown[]): Promise<pg.QueryResult<R>>
+}
+
+/** Gives the client back to its pool, which ends one that is dead. */
+function release(client: pg.PoolClient, onError: (error: Error) => void, dead: Error | undefined): void {
+  client.off("error", onError)
+  // Its socket may have more to say on its way out, and nobody else listens.
+  if (dead !== undefined) client.on("error", () => undefined)
+  client.release(dead)
 }
 
 /** Single statements on a runner, for what takes an executor. */

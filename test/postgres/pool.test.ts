@@ -1,0 +1,177 @@
+import pg from "pg"
+import { afterEach, beforeEach, describe, expect, test } from "vitest"
+import { ConnectionError, InvalidOptionError } from "../../src/errors.js"
+import { createPool, parseConnectionString, Runner, targetOf } from "../../src/postgres/pool.js"
+import { bench, rejection, timed } from "../jobs/setup.js"
+import { type FaultProxy, startProxy } from "../support/proxy.js"
+import { deferred, waitFor, within } from "../support/wait.js"
+
+const on = bench()
+const lines: string[] = []
+const logger = {
+  debug: (message: string) => void lines.push(message),
+  info() {},
+  warn() {},
+  error() {},
+}
+let proxy: FaultProxy
+let pool: pg.Pool
+let runner: Runner
+beforeEach(async () => {
+  lines.length = 0
+  proxy = await startProxy(on.db.url)
+  pool = createPool({ connectionString: proxy.url }, 2, logger, "test")
+  runner = new Runner(pool, "here")
+})
+afterEach(async () => {
+  proxy.resume()
+  await pool.end()
+  await proxy.close()
+})
+const killAll = (): Promise<unknown> =>
+  on.db.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'pgtusk test' and datname = current_database()")
+
+describe("run", () => {
+  test("gives rows; an error of the statement comes as it is, and the connection lives on", async () => {
+    expect(await runner.run({ text: "select $1::int as n", values: [7] })).toEqual([{ n: 7 }])
+    const error = await rejection(runner.run({ text: "select 1 / 0" }))
+    expect(error).toBeInstanceOf(pg.DatabaseError)
+    expect(error.code).toBe("22012")
+    await runner.run({ text: "select 1" })
+    expect([pool.totalCount, pool.idleCount]).toEqual([1, 1])
+  })
+
+  test("a server that does not answer in time: ConnectionError with an unknown outcome, and the connection is thrown away", async () => {
+    await runner.run({ text: "select 1" })
+    proxy.pause()
+    const took = await timed(async () => {
+      const error = await rejection(runner.run({ text: "select 1" }, 150))
+      expect(error).toBeInstanceOf(ConnectionError)
+      expect(error.message).toContain("did not answer within 150 ms")
+      expect(error.unknown).toBe(true)
+    })
+    expect(took).toBeLessThan(5_000)
+    expect(pool.totalCount).toBe(0)
+    proxy.resume()
+    expect(await runner.run({ text: "select 2 as n" })).toEqual([{ n: 2 }])
+  })
+
+  test("a connection that dies under a statement, or at rest, costs that statement at most", async () => {
+    const error = rejection(runner.run({ text: "select pg_sleep(60)" }))
+    await waitFor(
+      async () =>
+        (await on.db.query("select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active' and pid <> pg_backend_pid()"))
+          .length === 1,
+    )
+    await killAll()
+    expect(await error).toMatchObject({ name: "ConnectionError", unknown: true })
+    await runner.run({ text: "select 1" })
+    await killAll()
+    await waitFor(() => pool.totalCount === 0)
+    expect(lines).toContain("an idle connection was lost")
+    expect(await runner.run({ text: "select 3 as n" })).toEqual([{ n: 3 }])
+  })
+
+  test("no connection to be had: ConnectionError, and nothing was sent", async () => {
+    const target = new Runner(createPool({ connectionString: "postgres://x@127.0.0.1:1/y" }, 1, logger, "test"), "there:1/y")
+    expect(await rejection(target.run({ text: "select 1" }))).toMatchObject({ name: "ConnectionError", unknown: false, message: /at there:1\/y/ })
+    await target.pool.end()
+  })
+
+  test("a right that is missing is a ConnectionError too, and nothing was done", async () => {
+    const error = await rejection(
+      runner.run({ text: "do $$ begin raise exception 'permission denied for table jobs' using errcode = '42501'; end $$" }),
+    )
+    expect(error).toMatchObject({ name: "ConnectionError", unknown: false })
+    expect(error.message).toMatch(/The user of here lacks a right: permission denied for table jobs/)
+  })
+})
+
+describe("transaction", () => {
+  beforeEach(() => on.db.query("create table if not exists kept (n int); truncate kept"))
+  const kept = async (): Promise<number[]> => (await on.db.query<{ n: number }>("select n from kept order by n")).map((row) => row.n)
+
+  test("commits, and its connection goes back", async () => {
+    const value = await runner.transaction(async (client) => {
+      await client.query("insert into kept values ($1)", [1])
+      return (await client.query("show transaction_isolation")).rows
+    })
+    expect(value).toEqual([{ transaction_isolation: "read committed" }])
+    expect([await kept(), pool.idleCount]).toEqual([[1], 1])
+  })
+
+  test.each([
+    ["any value", "changed my mind"],
+    ["an error of another connection", Object.assign(new Error("connect ECONNREFUSED 10.0.0.1:443"), { code: "ECONNREFUSED" })],
+    ["an error whose words sound like ours", new Error("socket hang up: connection terminated")],
+    ["an error of the server that the application raised", Object.assign(new Error("no"), { code: "57P01" })],
+  ])("rolls back with what the callback throws, untouched: %s", async (_, thrown) => {
+    const error = await rejection(
+      runner.transaction(async (client) => {
+        await client.query("insert into kept values (1)")
+        throw thrown
+      }),
+    )
+    expect(error).toBe(thrown)
+    expect([await kept(), pool.idleCount, pool.totalCount]).toEqual([[], 1, 1])
+  })
+
+  test("a connection lost before the commit: nothing has happened, and it says so", async () => {
+    const error = await rejection(
+      runner.transaction(async (client) => {
+        await client.query("insert into kept values (1)")
+        proxy.drop()
+        await client.query("insert into kept values (2)")
+      }),
+    )
+    expect(error).toMatchObject({ name: "ConnectionError", unknown: false })
+    expect(await kept()).toEqual([])
+    expect(pool.totalCount).toBe(0)
+  })
+
+  test("a connection lost before the commit, which the callback did not notice", async () => {
+    const gone = deferred()
+    const error = rejection(
+      runner.transaction(async (client) => {
+        await client.query("insert into kept values (1)")
+        proxy.drop()
+        await gone.promise
+      }),
+    )
+    await waitFor(async () => (await on.db.query("select 1 from pg_stat_activity where application_name = 'pgtusk test'")).length === 0)
+    gone.resolve()
+    expect(await error).toBeInstanceOf(ConnectionError)
+    expect(await kept()).toEqual([])
+  })
+
+  test("the answer to the commit is lost: the outcome is unknown, and here it is committed", async () => {
+    const lost = proxy.loseReplies("commit\0")
+    const error = await rejection(
+      runner.transaction(async (client) => {
+        await client.query("insert into kept values (1)")
+      }),
+    )
+    await within(lost, 1_000)
+    expect(error).toMatchObject({ name: "ConnectionError", unknown: true })
+    expect(error.message).toMatch(/Whether the transaction was committed is unknown/)
+    await waitFor(async () => (await kept()).length === 1)
+  })
+})
+
+describe("targetOf", () => {
+  test.each([
+    ["postgres://user:secret@db.example:6543/app", "db.example:6543/app"],
+    ["postgresql://user:secret@db.example/app?sslmode=disable", "db.example:5432/app"],
+    ["postgres://[::1]:5433/app", "::1:5433/app"],
+  ])("%s is %s", (url, target) => {
+    expect(targetOf(parseConnectionString(url))).toBe(target)
+  })
+})
+
+test("parseConnectionString is strict, and says what to write", () => {
+  expect(() => parseConnectionString("redis://x", "MY_URL")).toThrow(InvalidOptionError)
+  expect(() => parseConnectionString("redis://x", "MY_URL")).toThrow(
+    'MY_URL begins with "redis://"; write "postgres://user:password@host:5432/database"',
+  )
+  expect(parseConnectionString("postgres:///app?host=/var/run/postgresql")).toEqual({ connectionString: "postgres:///app?host=/var/run/postgresql" })
+})
