@@ -1,5 +1,6 @@
 -- Deletes jobs, live or finished, with their keys and edges. Children learn that the parent is gone. active = those that a worker must abort.
-create or replace function {schema}.remove_jobs(targets uuid[], out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+-- in_states: those of them that are in one of these states by now; null: any.
+create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -9,9 +10,9 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  with gone as (delete from {schema}.jobs where id = any (targets) returning id, state, has_children, watched)
+  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched)
   select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
-  with gone as (delete from {schema}.finished_jobs where id = any (targets) returning id)
+  with gone as (delete from {schema}.finished_jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id)
   select array_agg(id) into past from gone;
   ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
   active := live.active;

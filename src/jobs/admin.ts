@@ -3,6 +3,7 @@ import type { Statements } from "../postgres/statements.js"
 import { lanesOf, type Notifier } from "../postgres/wake.js"
 import { checkDue } from "../task/job-option-checks.js"
 import type { Duration } from "../task/types.js"
+import type { JobState } from "./types.js"
 
 /** The SQL functions that change jobs, for one id or many. */
 export class JobAdmin {
@@ -18,7 +19,7 @@ export class JobAdmin {
     this.#texts = {
       cancel: `select ids, active, lanes, due_ms, watched from ${options.quoted}.cancel_jobs($1, $2)`,
       retry: `select ids, lanes, null as due_ms, null as watched, null as active from ${options.quoted}.retry_jobs($1)`,
-      remove: `select ids, active, lanes, due_ms, watched from ${options.quoted}.remove_jobs($1)`,
+      remove: `select ids, active, lanes, due_ms, watched from ${options.quoted}.remove_jobs($1, $2)`,
     }
   }
 
@@ -29,8 +30,9 @@ export class JobAdmin {
   retry(ids: readonly string[]): Promise<readonly string[]> {
     return this.#change({ text: this.#texts.retry, values: [ids] })
   }
-  remove(ids: readonly string[]): Promise<readonly string[]> {
-    return this.#change({ text: this.#texts.remove, values: [ids] })
+  /** With `only`, those that are in one of these states by then. */
+  remove(ids: readonly string[], only?: readonly JobState[]): Promise<readonly string[]> {
+    return this.#change({ text: this.#texts.remove, values: [ids, only ?? null] })
   }
 
   async promote(ids: readonly string[]): Promise<readonly string[]> {

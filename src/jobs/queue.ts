@@ -72,7 +72,8 @@ export class QueueAdmin implements Queue {
   async drain(options: { delayed?: boolean } = {}): Promise<string[]> {
     checkKeys(options as unknown, ["delayed"], "drain()")
     const filter = this.#filter({ state: options.delayed === true ? ["waiting", "delayed"] : ["waiting"] })
-    return this.#each("jobs", filter, (admin, ids) => admin.remove(ids))
+    // One that a worker takes meanwhile is its own.
+    return this.#each("jobs", filter, (admin, ids) => admin.remove(ids, filter.states))
   }
 
   async clean(options: { state: JobState; grace?: Duration; limit?: number }): Promise<string[]> {
@@ -85,18 +86,21 @@ export class QueueAdmin implements Queue {
     if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
       throw new InvalidOptionError(`clean() got the limit ${String(limit)}; write a whole number above 0`)
     const grace = options.grace === undefined ? undefined : toMilliseconds(options.grace, "grace")
-    return this.#each("finished_jobs", this.#filter({ state: options.state }), (admin, ids) => admin.remove(ids), limit, grace)
+    return this.#each("finished_jobs", this.#filter({ state: options.state }), (admin, ids) => admin.remove(ids, [options.state]), limit, grace)
   }
 
   async obliterate(options: { force?: boolean } = {}): Promise<void> {
     checkKeys(options as unknown, ["force"], "obliterate()")
+    // Paused first, so that nothing more starts while it goes.
+    const { paused } = await this.info()
+    if (!paused) await this.pause()
     if (options.force !== true) {
       const { active } = await this.counts()
-      if (active > 0)
+      if (active > 0) {
+        if (!paused) await this.resume()
         throw new InvalidOptionError(`Queue "${this.name}" has ${active} running jobs; wait for them, or write obliterate({ force: true })`)
+      }
     }
-    // Paused first, so that nothing more starts while it goes.
-    await this.pause()
     const { runner } = await this.#ready()
     await runner.run({ text: this.#sql("delete from {schema}.schedules where queue = $1"), values: [this.name] })
     await this.#each("jobs", this.#filter({}), (admin, ids) => admin.remove(ids))

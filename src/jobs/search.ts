@@ -5,7 +5,9 @@ import { kyselyOver } from "../postgres/kysely.js"
 import { executorOn, type Runner } from "../postgres/pool.js"
 import type { DB } from "../postgres/schema.js"
 import { encode } from "../task/codec.js"
+import { badOption, describeValue } from "../task/invalid-option.js"
 import { checkKeys } from "../task/option-checks.js"
+import { textFault } from "../task/text.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { JobFilter, JobPage, JobState } from "./types.js"
 import { isUuid } from "./uuid.js"
@@ -48,6 +50,15 @@ export function checkFilter(filter: JobFilter): CheckedFilter {
     throw new InvalidOptionError(`limit is ${String(limit)}; write 1 to ${MAX_LIMIT}`)
   if (filter.after !== undefined && !isUuid(filter.after))
     throw new InvalidOptionError(`after is ${JSON.stringify(filter.after)}; write the \`next\` of the page before`)
+  for (const field of ["queue", "task", "text"] as const) {
+    const fault = typeof filter[field] === "string" ? textFault(filter[field]) : filter[field] === undefined ? undefined : "is no text"
+    if (fault !== undefined) throw badOption(`${field} of the filter of jobs (${describeValue(filter[field])}) ${fault}; write a text`)
+  }
+  for (const field of ["since", "until"] as const) {
+    const bound: unknown = filter[field]
+    if (bound !== undefined && !(bound instanceof Date && !Number.isNaN(bound.getTime())))
+      throw badOption(`${field} of the filter of jobs is ${describeValue(bound)}; write a Date`)
+  }
   return {
     states,
     queue: filter.queue,
@@ -74,45 +85,53 @@ function conditionsOf(filter: CheckedFilter, states: readonly JobState[]): (eb: 
     if (filter.since !== undefined) all.push(eb("created_at", ">=", filter.since))
     if (filter.until !== undefined) all.push(eb("created_at", "<=", filter.until))
     if (filter.text !== undefined) {
-      const like = `%${filter.text.replace(/[\\%_]/g, (c) => `\\${c}`)}%`
-      all.push(sql<SqlBool>`(id::text ilike ${like} or task ilike ${like} or args::text ilike ${like} or error::text ilike ${like})`)
+      const plain = likeOf(filter.text)
+      // Inside of JSON a quotation mark, say, stands with its escape.
+      const inJson = likeOf(JSON.stringify(filter.text).slice(1, -1))
+      all.push(sql<SqlBool>`(id::text ilike ${plain} or task ilike ${plain} or args::text ilike ${inJson} or error::text ilike ${inJson})`)
     }
     if (filter.after !== undefined) all.push(eb("id", filter.oldestFirst ? ">" : "<", filter.after))
     return eb.and(all)
   }
 }
 
-/** One page of jobs. */
+/** A pattern for what contains the text, whatever signs of patterns stand in it. */
+function likeOf(text: string): string {
+  return `%${text.replace(/[\\%_]/g, (c) => `\\${c}`)}%`
+}
+
+/** One page of jobs. One statement, so one snapshot: a job that ends meanwhile stands in it once. */
 export async function searchJobs(runner: Runner, schema: string, filter: CheckedFilter): Promise<JobPage> {
   const db = kyselyOver(executorOn(runner)).withSchema(schema)
-  const rows: SnapshotRow[] = []
-  const sources: readonly [Source, readonly JobState[]][] = [
-    ["jobs", LIVE_STATES.filter((state) => filter.states.includes(state))],
-    ["finished_jobs", END_STATES.filter((state) => filter.states.includes(state))],
-  ]
-  for (const [source, states] of sources) {
-    if (states.length === 0) continue
+  const order = filter.oldestFirst ? "asc" : "desc"
+  const part = (source: Source, states: readonly JobState[]) => {
     const finished = source === "finished_jobs"
-    const found = await db
+    const waitingFor = finished
+      ? sql`null::uuid[]`
+      : sql`(select array_agg(d.parent_id) from ${sql.table(`${schema}.job_dependencies`)} d where d.child_id = id)`
+    return db
       .selectFrom(source as "finished_jobs")
       .select(["id", "task", "queue", "state", "priority", "attempt", "max_attempts", "attempts", "progress", "created_at", "run_at", "expires_at"])
       .select(["started_at", "error", "custom_id", "headers", "worker_id", "parents"])
       .select([sql<string>`args::text`.as("args"), sql<string | null>`${finished ? sql`result::text` : sql`null::text`}`.as("result")])
       .select(sql<Date | null>`${finished ? sql`finished_at` : sql`null::timestamptz`}`.as("finished_at"))
-      .select(
-        sql<
-          string[] | null
-        >`${finished ? sql`null::uuid[]` : sql`(select array_agg(d.parent_id) from ${sql.table(`${schema}.job_dependencies`)} d where d.child_id = id)`}`.as(
-          "waiting_for",
-        ),
-      )
+      .select(sql<string[] | null>`${waitingFor}`.as("waiting_for"))
       .where(conditionsOf(filter, states) as never)
-      .orderBy("id", filter.oldestFirst ? "asc" : "desc")
+      .orderBy("id", order)
       .limit(filter.limit + 1)
-      .execute()
-    rows.push(...(found as unknown as SnapshotRow[]))
   }
-  rows.sort((a, b) => (a.id < b.id ? -1 : 1) * (filter.oldestFirst ? 1 : -1))
+  const parts = (
+    [
+      ["jobs", LIVE_STATES.filter((state) => filter.states.includes(state))],
+      ["finished_jobs", END_STATES.filter((state) => filter.states.includes(state))],
+    ] as const
+  ).filter(([, states]) => states.length > 0)
+  if (parts.length === 0) return { jobs: [], next: null }
+  const all = sql.join(
+    parts.map(([source, states]) => sql`select * from ${part(source, states)} p`),
+    sql` union all `,
+  )
+  const { rows } = await sql<SnapshotRow>`${all} order by id ${sql.raw(order)} limit ${filter.limit + 1}`.execute(db)
   const page = rows.slice(0, filter.limit)
   return { jobs: page.map((row) => snapshotOf(row)), next: rows.length > filter.limit ? page.at(-1)!.id : null }
 }

@@ -685,7 +685,7 @@ begin
   return dropped;
 end
 $$`,
-  remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -695,9 +695,9 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  with gone as (delete from {schema}.jobs where id = any (targets) returning id, state, has_children, watched)
+  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched)
   select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
-  with gone as (delete from {schema}.finished_jobs where id = any (targets) returning id)
+  with gone as (delete from {schema}.finished_jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id)
   select array_agg(id) into past from gone;
   ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
   active := live.active;

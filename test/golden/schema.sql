@@ -277,7 +277,7 @@ CREATE OR REPLACE FUNCTION tusk.partitions()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp';
 
-CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql;
 
