@@ -4,7 +4,7 @@ import { ConnectionError } from "../../src/errors.js"
 import { task } from "../../src/index.js"
 import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
-import { bench, openTusk, RecordingPool, rejection, startWorker, timed } from "./setup.js"
+import { bench, connect, openTusk, RecordingPool, rejection, startWorker, timed, waitForLock } from "./setup.js"
 
 const on = bench()
 let proxy: FaultProxy
@@ -154,5 +154,29 @@ describe("the server is cut off", () => {
     // All that is stored was promised, or may have been.
     const promised = new Set(ids)
     expect(rows.filter((row) => !promised.has(row.id) && !unknown.includes(row.name))).toEqual([])
+  })
+})
+
+describe("the first try is still under way when it is repeated", () => {
+  test.each(kinds)("%s is stored once", async (_, options, statement) => {
+    const tusk = openTusk({ connectionString: proxy.url })
+    await tusk.workers()
+    // Inserts wait, although their connection is gone.
+    const blocker = await connect(on.db.url)
+    await blocker.query("begin")
+    await blocker.query("lock table tusk.jobs in share mode")
+    const enqueued = once.with({ via: tusk, ...options }).enqueue("a")
+    await waitForLock(on.db)
+    expect(statement).toMatch(/jobs/)
+    proxy.drop()
+    await waitForLock(on.db, 2)
+    await blocker.query("commit")
+    const job = await enqueued
+    expect(job.created).toBe(true)
+    await waitFor(
+      async () => (await on.db.query("select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'")).length === 0,
+    )
+    expect((await everywhere()).map((row) => row.args)).toEqual([["a"]])
+    expect((await job.snapshot()).args).toEqual(["a"])
   })
 })
