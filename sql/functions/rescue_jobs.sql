@@ -2,8 +2,9 @@
 -- to the budget), or failed once their worker vanished options.maxCrashes times (default 5). The worker's row goes when its last job has gone.
 -- orphans: look also for jobs whose worker has no row any more (it claimed at the moment when it was taken for dead); that walks all of
 -- jobs_leased, so it is asked for seldom.
+-- self: the worker that asks, which lives whatever its row says: after an outage it hands its jobs back by itself, and their attempts were no crash.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
-create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -15,7 +16,7 @@ declare
   ends record;
 begin
   select array_agg(w.id) into workers
-  from (select id from {schema}.workers where heartbeat_at < now() - lease order by id limit 20 for update skip locked) w;
+  from (select id from {schema}.workers where heartbeat_at < now() - lease and id <> self order by id limit 20 for update skip locked) w;
   if orphans then
     select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
     from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);

@@ -113,7 +113,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
-  rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2)`,
+  rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2, $3)`,
   settle: `select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
@@ -714,7 +714,7 @@ begin
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
 $$`,
-  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -726,7 +726,7 @@ declare
   ends record;
 begin
   select array_agg(w.id) into workers
-  from (select id from {schema}.workers where heartbeat_at < now() - lease order by id limit 20 for update skip locked) w;
+  from (select id from {schema}.workers where heartbeat_at < now() - lease and id <> self order by id limit 20 for update skip locked) w;
   if orphans then
     select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
     from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);

@@ -28,6 +28,7 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly notifier: Notifier
   readonly events: EventFeed
   readonly names: SchemaNames
+  readonly workerId: string
   /** The floor under hints, in milliseconds. */
   readonly pollMs: number
   readonly rescueEveryMs: number
@@ -178,8 +179,8 @@ export class Duties extends Service {
 
   /** True when there may be more to take back. */
   async #rescue(orphans: boolean): Promise<boolean> {
-    const { runner, statements } = this.#options
-    const [row] = await runner.run<RescueRow>({ ...statements.rescue, values: [BATCH, orphans] })
+    const { runner, statements, workerId } = this.#options
+    const [row] = await runner.run<RescueRow>({ ...statements.rescue, values: [BATCH, orphans, workerId] })
     if (row?.workers == null) return false
     const { rescued, failed, cancelled } = row
     this.logger.warn("jobs of workers that vanished were taken back", {

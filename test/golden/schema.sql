@@ -281,7 +281,7 @@ CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEF
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, OUT rescued jsonb, OUT failed jsonb, OUT cancelled jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, self uuid, OUT rescued jsonb, OUT failed jsonb, OUT cancelled jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql;
 
