@@ -78,6 +78,8 @@ export class JobTransaction {
     // From here on the handler's code, should any still run, has no part in it.
     this.#open = false
     try {
+      // What the server has said already, that it is closing the connection, say, and why, is read in this turn of the event loop.
+      await new Promise((resolve) => setImmediate(resolve))
       this.#checkWhole()
       const settle = {
         ...this.#options.statements.settle,
@@ -96,7 +98,7 @@ export class JobTransaction {
       if (lost) this.#close(error as Error)
       else await this.#rollback()
       // The server had cut it off for being idle for too long: that is the handler's.
-      if (sqlStateOf(this.#dead) === "25P03") throw this.#dead
+      for (const cause of [this.#dead, error]) if (sqlStateOf(cause) === "25P03") throw cause
       if (lost || sqlStateOf(error) === "40P01") return { kind: "again" }
       throw sqlStateOf(error) === "25P02" ? this.#failedBefore(error) : error
     }

@@ -15,6 +15,8 @@ const ALLOWED = new Set([
   ...["blocked → waiting", "blocked → delayed", "blocked → expired", "blocked → cancelled", "blocked → failed"],
   ...["active → completed", "active → failed", "active → cancelled", "active → waiting", "active → delayed"],
   ...["failed → waiting", "expired → waiting", "cancelled → waiting"],
+  // It ended while it was blocked, and its parents are still there.
+  ...["failed → blocked", "expired → blocked", "cancelled → blocked"],
   ...["waiting → gone", "delayed → gone", "blocked → gone", "active → gone"],
   ...["completed → gone", "failed → gone", "expired → gone", "cancelled → gone"],
 ])
