@@ -42,7 +42,8 @@ export class JobTransaction {
   #open = true
   #dead: Error | undefined
   readonly #onError = (error: Error): void => {
-    this.#dead = error
+    // The first says why; what follows it says no more than that the connection is gone.
+    this.#dead ??= error
   }
 
   constructor(options: JobTransactionOptions) {
@@ -80,9 +81,11 @@ export class JobTransaction {
     try {
       // What the server has said already, that it is closing the connection, say, and why, is read in this turn of the event loop.
       await new Promise((resolve) => setImmediate(resolve))
+      console.log("DBG0", this.#dead, this.#client.getTransactionStatus())
       this.#checkWhole()
+      // Without its name: behind a pooler in transaction mode that may be lost, and the error would abort the transaction.
       const settle = {
-        ...this.#options.statements.settle,
+        text: this.#options.statements.settle.text,
         values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]],
       }
       const row = (await answered(this.#client.query<SettleRow>(settle))).rows[0]!
@@ -94,6 +97,7 @@ export class JobTransaction {
       this.#close(this.#dead)
       return { kind: "committed", row }
     } catch (error) {
+      console.log("DBG", error, this.#dead, this.#client.getTransactionStatus())
       const lost = isConnectionLoss(error)
       if (lost) this.#close(error as Error)
       else await this.#rollback()
