@@ -263,14 +263,17 @@ begin
     end loop;
   end loop;
   if any_parent then
-    select array_agg(x.child), array_agg(x.parent), array_agg(x.policy), array_agg(x.paths), array_agg(distinct x.parent) filter (where x.is_outer)
+    select array_agg(x.child order by x.ord), array_agg(x.parent order by x.ord), array_agg(x.policy order by x.ord), array_agg(x.paths order by x.ord),
+      array_agg(distinct x.parent) filter (where x.is_outer)
     into edge_children, edge_parents, edge_policies, edge_paths, outer_parents
     from (
       select d.id as child, coalesce(m.owner, (p ->> 'id')::uuid) as parent, bool_or(n.id is null) as is_outer,
         min(coalesce(p ->> 'onFailure', 'block')) as policy,
-        jsonb_path_query_array(jsonb_agg(p -> 'paths') filter (where p -> 'paths' is not null), '$[*][*]') as paths
-      from rows from (jsonb_array_elements(drafts), unnest(own), unnest(owners)) d (draft, id, owner)
-      cross join lateral jsonb_array_elements(case when jsonb_typeof(d.draft -> 'parents') = 'array' then d.draft -> 'parents' else '[]' end) p
+        jsonb_path_query_array(jsonb_agg(p -> 'paths') filter (where p -> 'paths' is not null), '$[*][*]') as paths,
+        min(array[d.ord, e.ord]) as ord
+      from rows from (jsonb_array_elements(drafts), unnest(own), unnest(owners)) with ordinality d (draft, id, owner, ord)
+      cross join lateral jsonb_array_elements(case when jsonb_typeof(d.draft -> 'parents') = 'array' then d.draft -> 'parents' else '[]' end)
+        with ordinality e (p, ord)
       left join unnest(own, owners) m (id, owner) on m.id = (p ->> 'id')::uuid
       left join unnest(own) n (id) on n.id = coalesce(m.owner, (p ->> 'id')::uuid)
       where d.owner = d.id and d.id <> all (known)
@@ -302,7 +305,8 @@ begin
     select d.*, d.owner = d.id and d.id <> all (known) as fresh
     from rows from (jsonb_array_elements(drafts), unnest(own), unnest(queues), unnest(owners)) with ordinality d (draft, id, queue, owner, ord)
   ), family as (
-    select child, count(*)::integer as n, array_agg(parent) as parents from unnest(edge_children, edge_parents) e (child, parent) group by child
+    select child, count(*)::integer as n, array_agg(parent order by ord) as parents
+    from unnest(edge_children, edge_parents) with ordinality e (child, parent, ord) group by child
   ), latest as (
     select distinct on (d.owner) d.owner, d.draft from d where d.ord = any (replacing) order by d.owner, d.ord desc
   ), said as (

@@ -81,7 +81,6 @@ export class JobTransaction {
     try {
       // What the server has said already, that it is closing the connection, say, and why, is read in this turn of the event loop.
       await new Promise((resolve) => setImmediate(resolve))
-      console.log("DBG0", this.#dead, this.#client.getTransactionStatus())
       this.#checkWhole()
       // Without its name: behind a pooler in transaction mode that may be lost, and the error would abort the transaction.
       const settle = {
@@ -97,7 +96,6 @@ export class JobTransaction {
       this.#close(this.#dead)
       return { kind: "committed", row }
     } catch (error) {
-      console.log("DBG", error, this.#dead, this.#client.getTransactionStatus())
       const lost = isConnectionLoss(error)
       if (lost) this.#close(error as Error)
       else await this.#rollback()

@@ -60,8 +60,11 @@ describe("run", () => {
     const error = rejection(runner.run({ text: "select pg_sleep(60)" }))
     await waitFor(
       async () =>
-        (await on.db.query("select 1 from pg_stat_activity where query like '%pg_sleep(60)' and state = 'active' and pid <> pg_backend_pid()"))
-          .length === 1,
+        (
+          await on.db.query(
+            "select 1 from pg_stat_activity where application_name = 'pgtusk test' and datname = current_database() and query like '%pg_sleep(60)' and state = 'active'",
+          )
+        ).length === 1,
     )
     await killAll()
     expect(await error).toMatchObject({ name: "ConnectionError", unknown: true })
@@ -138,7 +141,10 @@ describe("transaction", () => {
         await gone.promise
       }),
     )
-    await waitFor(async () => (await on.db.query("select 1 from pg_stat_activity where application_name = 'pgtusk test'")).length === 0)
+    await waitFor(
+      async () =>
+        (await on.db.query("select 1 from pg_stat_activity where application_name = 'pgtusk test' and datname = current_database()")).length === 0,
+    )
     gone.resolve()
     expect(await error).toBeInstanceOf(ConnectionError)
     expect(await kept()).toEqual([])
