@@ -58,7 +58,7 @@ test("a run that has started in time goes on beyond the ttl", async () => {
 test("a retry that would come after the ttl expires when the ttl is over", async () => {
   const queue = g.name("q")
   let runs = 0
-  const failing = task({ name: g.name("t"), queue, ttl: "600ms", retries: 5, backoff: { fixed: "10s" } }, () => {
+  const failing = task({ name: g.name("t"), queue, ttl: "2s", retries: 5, backoff: { fixed: "10s" } }, () => {
     runs++
     throw new Error("first run")
   })
