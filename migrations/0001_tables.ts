@@ -15,7 +15,19 @@ export function up(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
 export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
   const schema = names.quoted
   return async (db) => {
-    for (const table of ["subscribers", "schedules", "workers", "tasks", "queues", "keys", "job_dependencies", "finished_jobs", "jobs", "meta"]) {
+    for (const table of [
+      "subscribers",
+      "schedules",
+      "workers",
+      "rates",
+      "tasks",
+      "queues",
+      "keys",
+      "job_dependencies",
+      "finished_jobs",
+      "jobs",
+      "meta",
+    ]) {
       await sql.raw(`drop table if exists ${schema}.${table}`).execute(db)
     }
     await sql.raw(`drop sequence if exists ${schema}.job_seq`).execute(db)
@@ -32,7 +44,10 @@ const STATEMENTS = [
   // The order of becoming claimable. A job that returns to waiting after a delay takes a new number.
   `create sequence {schema}.job_seq`,
 
-  // Live jobs only: waiting, delayed, blocked, active. It empties and fills, so vacuum by a fixed number of dead rows, not by a share.
+  // Live jobs only: waiting, delayed, blocked, active.
+  // concurrency_key, rate_key: of jobs whose task has that limit ('': it has no key function). limit_group: jobs of one task and the same keys, which
+  // take turns with the other groups (sql/functions/limit_group.sql); null without limits. queue_limited: it was claimed under a limit of its queue.
+  // The table empties and fills, so vacuum by a fixed number of dead rows, not by a share.
   `create table {schema}.jobs (
     id               uuid primary key,
     seq              bigint not null default nextval('{schema}.job_seq'),
@@ -43,6 +58,7 @@ const STATEMENTS = [
     started_at       timestamptz,
     scheduled_for    timestamptz,
     worker_id        uuid,
+    limit_group      bigint,
     attempt          integer not null default 0,
     max_attempts     integer not null default 1,
     crashes          integer not null default 0,
@@ -53,6 +69,7 @@ const STATEMENTS = [
     keyed            boolean not null default false,
     watched          boolean not null default false,
     cancel_requested boolean not null default false,
+    queue_limited    boolean not null default false,
     queue            text not null,
     task             text not null,
     args             jsonb not null,
@@ -62,10 +79,17 @@ const STATEMENTS = [
     attempts         jsonb,
     error            jsonb,
     custom_id        text,
+    concurrency_key  text,
+    rate_key         text,
     parents          uuid[]
   ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_scale_factor = 0, autovacuum_vacuum_insert_threshold = 100000, autovacuum_analyze_scale_factor = 0, autovacuum_analyze_threshold = 10000)`,
   // Reader: the claim, and the sweep that finds lanes. (queue, priority) is a lane, seq the order in it.
-  `create index jobs_claim on {schema}.jobs (queue, priority, seq) where state = 'waiting'`,
+  `create index jobs_claim on {schema}.jobs (queue, priority, seq) where state = 'waiting' and limit_group is null`,
+  // Reader: the claim of jobs whose tasks have limits, group by group.
+  `create index jobs_claim_limited on {schema}.jobs (queue, limit_group, priority, seq) where state = 'waiting' and limit_group is not null`,
+  // Readers: how many run under a key, and in a queue that is limited. Counted, not kept in counters: nothing leaks in a crash.
+  `create index jobs_running_key on {schema}.jobs (task, concurrency_key) where state = 'active' and concurrency_key is not null`,
+  `create index jobs_running_queue on {schema}.jobs (queue) where state = 'active' and queue_limited`,
   // Reader: promote, and the next due instant.
   `create index jobs_due on {schema}.jobs (run_at) where state = 'delayed'`,
   // Reader: rescue, heartbeat, and a worker's own jobs.
@@ -101,6 +125,8 @@ const STATEMENTS = [
     result        jsonb,
     error         jsonb,
     custom_id     text,
+    concurrency_key text,
+    rate_key      text,
     parents       uuid[]
   ) partition by range (drop_on)`,
   // Reader: a job by id; listing by creation (ids are time-ordered).
@@ -149,7 +175,7 @@ const STATEMENTS = [
     updated_at  timestamptz not null default now()
   )`,
 
-  // What workers publish of their tasks: defaults for producers without the code.
+  // What workers publish of their tasks: defaults for producers without the code, and the limits, which hold for jobs that are stored already.
   `create table {schema}.tasks (
     name         text primary key,
     queue        text not null,
@@ -157,8 +183,23 @@ const STATEMENTS = [
     retries      integer not null,
     ttl_ms       double precision,
     options      jsonb,
+    limits       jsonb,
     published_at timestamptz not null default now()
   )`,
+
+  // What a rate limit has seen, a row a key. kind "task": name is the task, key the job's rate_key; kind "queue": name is the queue, key is ''.
+  // starts, counts: of a sliding window; tokens: what a bucket held then. No index but the key, so that updates stay inside their page.
+  `create table {schema}.rates (
+    at         timestamptz not null,
+    expires_at timestamptz not null,
+    tokens     double precision,
+    kind       text not null check (kind in ('task', 'queue')),
+    name       text not null,
+    key        text not null,
+    starts     timestamptz[],
+    counts     integer[],
+    primary key (kind, name, key)
+  ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 2000)`,
 
   `create table {schema}.workers (
     id           uuid primary key,

@@ -2,7 +2,7 @@
 -- below a cursor, as far as this worker knows). Only tasks that this worker knows ($6): a job of another task is passed over and burns nothing.
 -- Uses jobs_claim: one ordered range per lane, from the cursor on, so dead entries before it are never walked. The lateral's limit stops each
 -- range; the outer limit stops the lanes. Materialized: the planner may run an IN subselect again and lock more than the limit.
--- A paused queue yields nothing. One whose ttl has run out is left to expire.
+-- A paused queue yields nothing, nor does one with limits, nor jobs whose tasks have any: those are claim_limited's. One whose ttl has run out is left to expire.
 -- Twice or two at once: skip locked gives each job to one; what a claim took whose answer was lost is found by lost_claims, or rescued.
 -- ttl is what is left of the job's own, in milliseconds: one that is claimed ahead may run out of it before its handler is called.
 with lease as materialized (
@@ -12,9 +12,9 @@ with lease as materialized (
   from unnest($2::smallint[], $3::bigint[]) lane (priority, cursor)
   cross join lateral (
     select j.id from {schema}.jobs j
-    where j.state = 'waiting' and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
+    where j.state = 'waiting' and j.limit_group is null and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
       and (j.expires_at is null or j.expires_at > now()) and j.task = any ($6::text[])
-      and not exists (select from {schema}.queues q where q.name = $1 and q.paused)
+      and not exists (select from {schema}.queues q where q.name = $1 and (q.paused or q.concurrency is not null or q.rate_limit is not null))
     order by j.seq limit $4 for update skip locked
   ) p
   limit $4

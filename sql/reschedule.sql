@@ -4,6 +4,6 @@ with moved as (
   set run_at = n.at, state = (case when n.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, seq = nextval('{schema}.job_seq')
   from (select coalesce($3::timestamptz, now() + $2::double precision * interval '1 millisecond') as at) n
   where j.id = any ($1::uuid[]) and j.state in ('waiting', 'delayed')
-  returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+  returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved

@@ -1,7 +1,7 @@
 -- Stores jobs that need more than an insert: keys, parents, published defaults, or a transaction of any client (one text parameter fits them all).
 -- All or nothing, in the caller's transaction.
 --
--- drafts: [{id, task, queue?, priority?, maxAttempts?, args, delayMs?, runAt?, ttlMs?, headers?, options?, customId?, scheduledFor?,
+-- drafts: [{id, task, queue?, priority?, maxAttempts?, args, delayMs?, runAt?, ttlMs?, headers?, options?, customId?, scheduledFor?, concurrencyKey?, rateKey?,
 --           key?: {key, ttlMs, replace, extend}, parents?: [{id, onFailure, paths?}], local?}]
 --   What a draft leaves out comes from the published task (local: false), then from the stock defaults.
 -- channel: where to send the wake-up, in this transaction; null sends none.
@@ -149,7 +149,7 @@ begin
     order by j.id for no key update;
   end if;
   if outer_parents is not null then
-    select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, j.priority, j.seq)) filter (where j.state = 'waiting') into live, touched
+    select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, {schema}.lane(j.priority, j.limit_group), j.seq)) filter (where j.state = 'waiting') into live, touched
     from {schema}.jobs j where j.id = any (outer_parents);
     update {schema}.jobs j set has_children = true where j.id = any (live) and not j.has_children;
     -- Locked, so that a retry of a parent waits for this edge.
@@ -184,10 +184,14 @@ begin
     select s.ord, s.id, s.queue, s.fresh, s.own, s.n, s.parents, s.has_children, r.task, r.args, nullif(r.headers, 'null') as headers,
       coalesce(r.priority, t.priority, 5) as priority, coalesce(r."maxAttempts", t.retries + 1, 1) as max_attempts, coalesce(r."ttlMs", t.ttl_ms) as ttl_ms,
       greatest(r."runAt", now() + r."delayMs" * interval '1 millisecond') as at,
+      -- A producer that knows the task by name alone says no key: then its jobs share one.
+      coalesce(r."concurrencyKey", case when t.limits ? 'concurrency' then '' end) as concurrency_key,
+      coalesce(r."rateKey", case when t.limits ? 'rate' then '' end) as rate_key,
       nullif(coalesce(t.options, '{}') || coalesce(nullif(r.options, 'null'), '{}'), '{}') as options
     from said s
     cross join lateral jsonb_to_record(s.draft) r (task text, priority smallint, "maxAttempts" integer, args jsonb, "delayMs" double precision,
-      "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, local boolean)
+      "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, local boolean,
+      "concurrencyKey" text, "rateKey" text)
     left join {schema}.tasks t on r.local is false and t.name = r.task
   ), whole as (
     -- What a repeat needs to start afresh stands in its options.
@@ -196,16 +200,18 @@ begin
     from meant m
   ), replaced as (
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
-      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
+      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), concurrency_key = w.concurrency_key,
+      rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
     from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
-      headers, options, custom_id, parents)
+      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents)
     select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
       (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
       w.has_children, w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
-      w.headers, w.all_options, w.own ->> 'customId', w.parents
+      w.headers, w.all_options, w.own ->> 'customId', w.concurrency_key, w.rate_key,
+      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents
     from whole w where w.fresh order by w.ord
     on conflict do nothing
     returning id
@@ -236,14 +242,14 @@ begin
 
   if channel is not null then
     select nullif(coalesce(touched, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-    from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
+    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
     select least(due, extract(epoch from min(j.run_at) - now())::double precision * 1000) into due
     from {schema}.jobs j where j.id = any (fresh) and j.state = 'delayed';
     perform {schema}.wake(channel, lanes, due);
   end if;
 
   return query
-  select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
+  select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce({schema}.lane(j.priority, j.limit_group), 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord)
   left join (select * from {schema}.jobs where id = any (own)) j on j.id = d.id and j.id = d.owner
   union all

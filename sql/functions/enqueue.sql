@@ -8,7 +8,7 @@ create or replace function {schema}.enqueue(task text, args jsonb default '[]', 
 language plpgsql volatile
 as $$
 declare
-  known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake'];
+  known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake', 'concurrencyKey', 'rateLimitKey'];
   failures constant text[] := array['block', 'fail', 'cancel', 'run'];
   o jsonb;
   whose text;
@@ -77,6 +77,11 @@ begin
     dedup := jsonb_strip_nulls(dedup || jsonb_build_object('ttlMs', {schema}.duration_ms(nullif(dedup -> 'ttl', 'null'), 'ttl of deduplicate ' || whose, true)));
   end if;
 
+  if greatest(octet_length({schema}.check_text(o -> 'concurrencyKey', 'concurrencyKey ' || whose, 1000)),
+      octet_length({schema}.check_text(o -> 'rateLimitKey', 'rateLimitKey ' || whose, 1000))) > 1000 then
+    raise exception 'pgtusk: concurrencyKey and rateLimitKey % may have 1000 bytes each; write less, or a hash', whose using errcode = 'PT400';
+  end if;
+
   if o ? 'dependsOn' then
     if jsonb_typeof(o -> 'dependsOn') <> 'array' then
       raise exception 'pgtusk: dependsOn % is %; write a JSON array of jobs'' ids', whose, left((o -> 'dependsOn')::text, 80) using errcode = 'PT400';
@@ -104,7 +109,7 @@ begin
       'id', {schema}.uuid_v7(), 'task', task, 'local', false, 'queue', {schema}.check_text(o -> 'queue', 'queue ' || whose),
       'priority', {schema}.check_integer(o -> 'priority', 'priority ' || whose, -32768, 32767, 'lower runs first'), 'maxAttempts', retries + 1,
       'delayMs', {schema}.duration_ms(o -> 'delay', 'delay ' || whose), 'runAt', due, 'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl ' || whose, true),
-      'customId', o -> 'id', 'key', dedup, 'parents', nullif(parents, '[]'),
+      'customId', o -> 'id', 'key', dedup, 'concurrencyKey', o -> 'concurrencyKey', 'rateKey', o -> 'rateLimitKey', 'parents', nullif(parents, '[]'),
       'options', nullif(jsonb_strip_nulls(jsonb_build_object(
         'backoff', {schema}.check_backoff(o -> 'backoff', 'backoff ' || whose), 'timeoutMs', {schema}.duration_ms(o -> 'timeout', 'timeout ' || whose, true), 'keep', keep,
         'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery ' || whose, true)) end)), '{}')

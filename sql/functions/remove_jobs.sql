@@ -10,8 +10,10 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched)
-  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
+  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched, queue, concurrency_key is not null or queue_limited as limited)
+  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched,
+    -- What ran under a limit makes room.
+    jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)) filter (where state = 'active' and limited) as freed into live from gone;
   with gone as (delete from {schema}.finished_jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id)
   select array_agg(id) into past from gone;
   ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
@@ -24,7 +26,7 @@ begin
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
   select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
-  lanes := resolved.lanes;
+  lanes := nullif(coalesce(live.freed, '[]') || coalesce(resolved.lanes, '[]'), '[]');
   due_ms := resolved.due_ms;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end

@@ -39,7 +39,7 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.task, j.priority, j.seq
+    returning j.id, j.queue, j.task, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
   )
   select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
@@ -54,6 +54,9 @@ begin
     select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
       jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
     into failed, cancelled from {schema}.jobs where id = any (over_ids);
+    -- What ran under a limit makes room.
+    select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
+    from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;

@@ -38,7 +38,7 @@ begin
       state = (case when j.pending_parents > c.n then 'blocked' when j.run_at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
       seq = nextval('{schema}.job_seq')
     from counted c where j.id = c.child_id and j.state = 'blocked'
-    returning j.queue, j.priority, j.seq, j.state, j.run_at
+    returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
   ), by_lane as (
     select queue, priority, min(seq) as seq from released where state = 'waiting' group by queue, priority
   )

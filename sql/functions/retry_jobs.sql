@@ -30,12 +30,12 @@ begin
     delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
-      headers, options, attempts, error, custom_id, parents)
+      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
-      g.attempts, g.error, g.custom_id, g.parents
+      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
             coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
               extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
@@ -85,6 +85,6 @@ begin
     lanes := resolved.lanes;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-  from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
+  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
 end
 $$

@@ -50,13 +50,13 @@ begin
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
   ), kept as (
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
-      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
-      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
     from (select gone.*, q.keep as q_keep,
             case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
                  else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
@@ -67,7 +67,7 @@ begin
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
-        'options', options, 'customId', custom_id))
+        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
       filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
@@ -107,7 +107,7 @@ begin
         lease = null, worker_id = null, started_at = null
       from s
       where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
-      returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+      returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
     ), by_lane as (
       select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority
     )

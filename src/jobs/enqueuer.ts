@@ -200,6 +200,8 @@ export class Enqueuer {
         column((d) => d.ttlMs),
         column((d) => (d.headers === undefined ? undefined : JSON.stringify(d.headers))),
         column((d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
+        column((d) => d.concurrencyKey),
+        column((d) => d.rateKey),
       ],
     })
     this.#events.seen(rows[0]?.subscribed === true)

@@ -1,6 +1,7 @@
 /** Why is a job not running? Every reason that holds now, the decisive one first. */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { limitReasons } from "./explain-limits.js"
 import type { SnapshotRow } from "./snapshot.js"
 import type { Explanation } from "./types.js"
 
@@ -22,10 +23,11 @@ export async function explain(row: SnapshotRow, runner: Runner, statements: Stat
     return { state, reasons: [{ code: "finished", message: `It has ended, ${state}, at ${row.finished_at.toISOString()}${why}` }] }
   }
   const [around] = await runner.run<Surroundings>({ ...statements.explain, values: [row.id, row.queue, row.task, row.priority] })
-  return { state, reasons: reasonsOf(row, around!) }
+  const limits = state === "waiting" ? await limitReasons(row, runner, statements) : []
+  return { state, reasons: reasonsOf(row, around!, limits) }
 }
 
-function reasonsOf(row: SnapshotRow, { paused, serving, knowing, ahead }: Surroundings): Reason[] {
+function reasonsOf(row: SnapshotRow, { paused, serving, knowing, ahead }: Surroundings, limits: readonly Reason[]): Reason[] {
   const reasons: Reason[] = []
   if (row.state === "blocked") {
     const parents = row.waiting_for ?? []
@@ -48,6 +50,7 @@ function reasonsOf(row: SnapshotRow, { paused, serving, knowing, ahead }: Surrou
       message: `${serving === 1 ? `${workers} of its queue "${row.queue}" does not know` : `${workers} of its queue "${row.queue}" knows`} its task "${row.task}"; import the module that defines it there`,
     })
   }
+  reasons.push(...limits)
   if (row.state === "waiting" && reasons.length === 0) {
     const before = ahead >= 10_000 ? "at least 10,000 jobs are" : ahead === 1 ? "1 job is" : `${ahead} jobs are`
     reasons.push({

@@ -1,11 +1,12 @@
 /** One queue: its jobs in bulk, and its settings. */
 import { setTimeout as delay } from "node:timers/promises"
-import { InvalidOptionError, TuskError } from "../errors.js"
+import { InvalidOptionError } from "../errors.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
 import { toMilliseconds } from "../task/duration.js"
+import { checkLimit, checkRate } from "../task/limits.js"
 import { checkKeep, checkKeys, checkText } from "../task/option-checks.js"
-import type { Duration, Retention } from "../task/types.js"
+import type { Duration, RateLimit, Retention } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
 import { type CheckedFilter, checkFilter, countJobs, END_STATES, findIds, LIVE_STATES, searchJobs } from "./search.js"
 import type { Counts, Job, JobFilter, JobPage, JobState, Queue, QueueInfo } from "./types.js"
@@ -19,6 +20,19 @@ export interface QueueHost {
 
 const BATCH = 1_000
 const DEAD: readonly JobState[] = ["failed", "expired"]
+
+/**
+ * Sets what is given: $2 keep, $3 concurrency and $4 rate where $5 and $6 say so. With a limit of concurrency, jobs that were claimed before there
+ * was one count from now on; in the order of their ids, as everybody locks jobs, and one that is held is just ending. Twice: changes nothing more.
+ */
+const CONFIGURE = `with running as materialized (
+  select id from {schema}.jobs where $3::integer is not null and state = 'active' and queue = $1 and not queue_limited order by id for update skip locked
+), counted as (
+  update {schema}.jobs j set queue_limited = true from running r where j.id = r.id
+)
+insert into {schema}.queues as q (name, keep, concurrency, rate_limit) values ($1, $2, $3, $4)
+on conflict (name) do update set keep = coalesce(excluded.keep, q.keep), concurrency = case when $5 then excluded.concurrency else q.concurrency end,
+  rate_limit = case when $6 then excluded.rate_limit else q.rate_limit end, updated_at = now()`
 
 export class QueueAdmin implements Queue {
   readonly name: string
@@ -150,23 +164,27 @@ export class QueueAdmin implements Queue {
     return rows[0]?.held === true
   }
 
-  async configure(settings: { concurrency?: number | null; rateLimit?: { limit: number; per: Duration } | null; keep?: Retention }): Promise<void> {
+  async configure(settings: { concurrency?: number | null; rateLimit?: RateLimit | null; keep?: Retention }): Promise<void> {
     checkKeys(settings as unknown, ["concurrency", "rateLimit", "keep"], "configure() of a queue")
-    if (settings.concurrency !== undefined || settings.rateLimit !== undefined) {
-      throw new TuskError(
-        "NOT_AVAILABLE",
-        "Limits of a queue (concurrency, rateLimit) are not available in this version; a worker's own concurrency is",
-      )
-    }
-    const keep = settings.keep === undefined ? undefined : checkKeep(settings.keep, `keep of queue "${this.name}"`)
+    const { concurrency, rateLimit, keep } = settings
+    const of = `of queue "${this.name}"`
+    const kept = keep === undefined ? undefined : checkKeep(keep, `keep ${of}`)
+    const limit = concurrency == null ? null : checkLimit(concurrency, `concurrency ${of}`)
+    const rate = rateLimit == null ? null : checkRate(rateLimit, `rateLimit ${of}`)
     const { runner } = await this.#ready()
-    await runner.run({
-      text: this.#sql(
-        "insert into {schema}.queues as q (name, keep) values ($1, $2) on conflict (name) do update set keep = coalesce(excluded.keep, q.keep), updated_at = now()",
-      ),
-      values: [this.name, keep === undefined ? null : JSON.stringify(keep)],
-    })
+    const text = this.#sql(CONFIGURE)
+    const values = [
+      this.name,
+      kept === undefined ? null : JSON.stringify(kept),
+      limit,
+      rate === null || rate.limit === null ? null : JSON.stringify(rate),
+      concurrency !== undefined,
+      rateLimit !== undefined,
+    ]
+    await runner.run({ text, values })
     await this.#changed()
+    // Once more: claims that were on their way just then have taken jobs that must count too.
+    if (limit !== null) await runner.run({ text, values })
   }
 
   /** Applies a change in batches until nothing that fits the filter is left, or `limit` is reached. Returns the ids that it did something to. */

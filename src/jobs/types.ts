@@ -1,5 +1,5 @@
 import type { TuskError } from "../errors.js"
-import type { Call, Duration, EnqueueOptions, OnParentFailure, Ref, Retention, When } from "../task/types.js"
+import type { Call, Duration, EnqueueOptions, OnParentFailure, RateLimit, Ref, Retention, When } from "../task/types.js"
 
 /** The life of a job. `waiting | delayed | blocked | active` are live; the rest are its ends. */
 export type JobState = "waiting" | "delayed" | "blocked" | "active" | "completed" | "failed" | "expired" | "cancelled"
@@ -244,7 +244,11 @@ export interface Queue {
   owner(key: string): Promise<string | null>
   /** Releases a deduplication key; its job stays. */
   release(key: string): Promise<boolean>
-  configure(settings: { concurrency?: number | null; rateLimit?: { limit: number; per: Duration } | null; keep?: Retention }): Promise<void>
+  /**
+   * Sets what is given, for all workers at once; null takes a limit away. `concurrency`: jobs of this queue at once, over all workers; fewer than run
+   * now aborts none. `rateLimit`: starts.
+   */
+  configure(settings: { concurrency?: number | null; rateLimit?: RateLimit | null; keep?: Retention }): Promise<void>
 }
 export interface QueueInfo {
   readonly name: string

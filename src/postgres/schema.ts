@@ -5,6 +5,14 @@
 
 import type { ColumnType } from "kysely";
 
+export type ArrayType<T> = ArrayTypeImpl<T> extends (infer U)[]
+  ? U[]
+  : ArrayTypeImpl<T>;
+
+export type ArrayTypeImpl<T> = T extends ColumnType<infer S, infer I, infer U>
+  ? ColumnType<S[], I[], U[]>
+  : T[];
+
 export type Generated<T> = T extends ColumnType<infer S, infer I, infer U>
   ? ColumnType<S, I | undefined, U>
   : ColumnType<T, T | undefined, T>;
@@ -31,6 +39,7 @@ export interface FinishedJobs {
   args: Json;
   attempt: number;
   attempts: Json | null;
+  concurrency_key: string | null;
   crashes: number;
   created_at: Timestamp;
   custom_id: string | null;
@@ -47,6 +56,7 @@ export interface FinishedJobs {
   priority: number;
   progress: Json | null;
   queue: string;
+  rate_key: string | null;
   result: Json | null;
   run_at: Timestamp | null;
   scheduled_for: Timestamp | null;
@@ -68,6 +78,7 @@ export interface Jobs {
   attempt: Generated<number>;
   attempts: Json | null;
   cancel_requested: Generated<boolean>;
+  concurrency_key: string | null;
   crashes: Generated<number>;
   created_at: Generated<Timestamp>;
   custom_id: string | null;
@@ -78,6 +89,7 @@ export interface Jobs {
   id: string;
   keyed: Generated<boolean>;
   lease: Int8 | null;
+  limit_group: Int8 | null;
   max_attempts: Generated<number>;
   options: Json | null;
   parents: string[] | null;
@@ -85,6 +97,8 @@ export interface Jobs {
   priority: Generated<number>;
   progress: Json | null;
   queue: string;
+  queue_limited: Generated<boolean>;
+  rate_key: string | null;
   run_at: Timestamp | null;
   scheduled_for: Timestamp | null;
   seq: Generated<Int8>;
@@ -119,6 +133,17 @@ export interface Queues {
   updated_at: Generated<Timestamp>;
 }
 
+export interface Rates {
+  at: Timestamp;
+  counts: number[] | null;
+  expires_at: Timestamp;
+  key: string;
+  kind: string;
+  name: string;
+  starts: ArrayType<Timestamp> | null;
+  tokens: number | null;
+}
+
 export interface Schedules {
   args: Json;
   created_at: Generated<Timestamp>;
@@ -141,6 +166,7 @@ export interface Subscribers {
 }
 
 export interface Tasks {
+  limits: Json | null;
   name: string;
   options: Json | null;
   priority: number;
@@ -170,6 +196,7 @@ export interface DB {
   keys: Keys;
   meta: Meta;
   queues: Queues;
+  rates: Rates;
   schedules: Schedules;
   subscribers: Subscribers;
   tasks: Tasks;

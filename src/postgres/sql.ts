@@ -14,9 +14,9 @@ where j.id is null or j.cancel_requested`,
   from unnest($2::smallint[], $3::bigint[]) lane (priority, cursor)
   cross join lateral (
     select j.id from {schema}.jobs j
-    where j.state = 'waiting' and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
+    where j.state = 'waiting' and j.limit_group is null and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
       and (j.expires_at is null or j.expires_at > now()) and j.task = any ($6::text[])
-      and not exists (select from {schema}.queues q where q.name = $1 and q.paused)
+      and not exists (select from {schema}.queues q where q.name = $1 and (q.paused or q.concurrency is not null or q.rate_limit is not null))
     order by j.seq limit $4 for update skip locked
   ) p
   limit $4
@@ -28,6 +28,7 @@ returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j
   date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
   date_part('epoch', j.expires_at - now()) * 1000 as ttl`,
+  claim_limited: `select * from {schema}.claim_limited($1, $2, $3, $4, $5, $6)`,
   counts: `select queue, state, count(*)::integer as jobs, min(created_at) filter (where state = 'waiting') as oldest from {schema}.jobs where $1::text is null or queue = $1 group by 1, 2
 union all
 select queue, state, count(*)::integer, null from {schema}.finished_jobs where $1::text is null or queue = $1 group by 1, 2`,
@@ -39,6 +40,24 @@ select queue, state, count(*)::integer, null from {schema}.finished_jobs where $
   (select count(*)::integer from (
     select from {schema}.jobs o join {schema}.jobs j on j.id = $1
     where o.queue = $2 and o.state = 'waiting' and (o.priority < $4 or (o.priority = $4 and o.seq < j.seq)) limit 10000) before) as ahead`,
+  explain_limits: `select j.concurrency_key, j.rate_key, t.concurrency, running.n as running, t.rate, task_rate.room as rate_room, task_rate.wait_ms as rate_wait,
+  q.concurrency as queue_concurrency, in_queue.n as queue_running, q.rate_limit as queue_rate, queue_rate.room as queue_room, queue_rate.wait_ms as queue_wait
+from {schema}.jobs j
+left join lateral (
+  select case when j.concurrency_key is not null then {schema}.amount(l.limits #> '{concurrency,limit}', 1000000)::integer end as concurrency,
+    case when j.rate_key is not null and l.limits #> '{rate,limit}' <> 'null' then l.limits -> 'rate' end as rate
+  from {schema}.tasks l where l.name = j.task
+) t on true
+left join {schema}.queues q on q.name = j.queue
+cross join lateral (
+  select count(*)::integer as n from {schema}.jobs r where r.state = 'active' and r.task = j.task and r.concurrency_key = j.concurrency_key
+) running
+cross join lateral (
+  select count(*)::integer as n from {schema}.jobs r where r.state = 'active' and r.queue_limited and r.queue = q.name and q.concurrency is not null
+) in_queue
+cross join lateral {schema}.rate_room('task', j.task, j.rate_key, t.rate) task_rate
+cross join lateral {schema}.rate_room('queue', j.queue, '', q.rate_limit) queue_rate
+where j.id = $1 and j.state = 'waiting'`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
   (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
@@ -46,15 +65,16 @@ returning
   (select array_agg(r.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost`,
   insert_jobs: `with added as (
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options)
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
   select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.max_attempts,
-    (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, i.priority, i.queue, i.task, i.args, i.headers, i.options
+    (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, i.priority, i.queue, i.task, i.args, i.headers, i.options,
+    i.concurrency_key, i.rate_key, {schema}.limit_group(i.task, i.concurrency_key, i.rate_key)
   from (select u.*, greatest(u.instant, now() + u.delay * interval '1 millisecond') as at
         from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::jsonb[], $7::double precision[], $8::timestamptz[],
-          $9::double precision[], $10::jsonb[], $11::jsonb[]) with ordinality
-          u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, ord)) i
+          $9::double precision[], $10::jsonb[], $11::jsonb[], $12::text[], $13::text[]) with ordinality
+          u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, concurrency_key, rate_key, ord)) i
   order by i.ord
-  returning queue, priority, seq, run_at
+  returning queue, {schema}.lane(priority, limit_group) as priority, seq, run_at
 )
 select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed
@@ -81,27 +101,45 @@ select exists (select from {schema}.subscribers where expires_at > now()) as sub
   promote: `with due as materialized (
   select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit $1 for update skip locked
 ), moved as (
-  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') from due where j.id = due.id returning j.queue, j.priority, j.seq
+  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') from due where j.id = due.id returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
   promote_jobs: `update {schema}.jobs j set state = 'waiting', run_at = now(), seq = nextval('{schema}.job_seq')
 where j.id = any ($1::uuid[]) and j.state = 'delayed'
-returning j.id, j.queue, j.priority, j.seq`,
+returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq`,
   prune: `with stale_keys as (
   delete from {schema}.keys where ctid = any (array (select ctid from {schema}.keys where until <= now() order by until limit $1 for update skip locked))
+  returning 1
+), stale_rates as (
+  delete from {schema}.rates where ctid = any (array (select ctid from {schema}.rates where expires_at <= now() limit $1 for update skip locked))
   returning 1
 ), stale_jobs as (
   delete from {schema}.finished_jobs_long where ctid = any (array (
     select ctid from {schema}.finished_jobs_long where keep_until <= now() order by keep_until limit $1 for update skip locked))
   returning 1
 )
-select (select count(*)::integer from stale_keys) as keys, (select count(*)::integer from stale_jobs) as jobs`,
-  publish_tasks: `insert into {schema}.tasks as t (name, queue, priority, retries, ttl_ms, options)
-select * from unnest($1::text[], $2::text[], $3::smallint[], $4::integer[], $5::double precision[], $6::jsonb[]) n (name, queue, priority, retries, ttl_ms, options)
-order by name
-on conflict (name) do update
-set queue = excluded.queue, priority = excluded.priority, retries = excluded.retries, ttl_ms = excluded.ttl_ms, options = excluded.options, published_at = now()
-where (t.queue, t.priority, t.retries, t.ttl_ms, t.options) is distinct from (excluded.queue, excluded.priority, excluded.retries, excluded.ttl_ms, excluded.options)`,
+select (select count(*)::integer from stale_keys) as keys, (select count(*)::integer from stale_rates) as rates, (select count(*)::integer from stale_jobs) as jobs`,
+  publish_tasks: `with published as (
+  insert into {schema}.tasks as t (name, queue, priority, retries, ttl_ms, options, limits)
+  select * from unnest($1::text[], $2::text[], $3::smallint[], $4::integer[], $5::double precision[], $6::jsonb[], $7::jsonb[])
+    n (name, queue, priority, retries, ttl_ms, options, limits)
+  order by name
+  on conflict (name) do update
+  set queue = excluded.queue, priority = excluded.priority, retries = excluded.retries, ttl_ms = excluded.ttl_ms, options = excluded.options,
+    limits = excluded.limits, published_at = now()
+  where (t.queue, t.priority, t.retries, t.ttl_ms, t.options, t.limits)
+    is distinct from (excluded.queue, excluded.priority, excluded.retries, excluded.ttl_ms, excluded.options, excluded.limits)
+  returning t.name, t.limits
+), without_key as materialized (
+  select j.id, coalesce(j.concurrency_key, case when p.limits ? 'concurrency' then '' end) as concurrency_key,
+    coalesce(j.rate_key, case when p.limits ? 'rate' then '' end) as rate_key
+  from {schema}.jobs j join published p on p.name = j.task
+  where (p.limits ? 'concurrency' and j.concurrency_key is null) or (p.limits ? 'rate' and j.rate_key is null)
+  order by j.id for update of j
+)
+update {schema}.jobs j
+set concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(j.task, w.concurrency_key, w.rate_key)
+from without_key w where j.id = w.id`,
   register_worker: `insert into {schema}.workers (id, lease, pid, host, version, queues, tasks)
 values ($1, $2::double precision * interval '1 millisecond', $3, $4, $5, $6, $7)
 on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, tasks = excluded.tasks`,
@@ -110,7 +148,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   set run_at = n.at, state = (case when n.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, seq = nextval('{schema}.job_seq')
   from (select coalesce($3::timestamptz, now() + $2::double precision * interval '1 millisecond') as at) n
   where j.id = any ($1::uuid[]) and j.state in ('waiting', 'delayed')
-  returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+  returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
   rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2, $3)`,
@@ -126,20 +164,25 @@ from {schema}.finished_jobs f where f.id = any ($1::uuid[])`,
   sweep: `with recursive lane (queue, priority, seq) as (
   select f.* from unnest($1::text[]) q (name)
   cross join lateral (
-    select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.queue = q.name order by j.priority, j.seq limit 1
+    select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
   ) f
   union all
   select n.* from lane
   cross join lateral (
     select j.queue, j.priority, j.seq from {schema}.jobs j
-    where j.state = 'waiting' and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
+    where j.state = 'waiting' and j.limit_group is null and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
   ) n
 )
-select queue, priority, seq from lane`,
+select queue, priority::integer, seq from lane
+union all
+select q.name, 32768, 0 from unnest($1::text[]) q (name)
+where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name)
+union all
+select q.name, 32769, 0 from {schema}.queues q where q.name = any ($1::text[]) and (q.concurrency is not null or q.rate_limit is not null)`,
   watch: `with free as materialized (
   select id from {schema}.jobs where id = any ($1::uuid[]) and not watched order by id for no key update skip locked
 ), flagged as (
-  update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, j.priority, j.seq
+  update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
 union all
@@ -290,7 +333,7 @@ begin
     order by j.id for no key update;
   end if;
   if outer_parents is not null then
-    select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, j.priority, j.seq)) filter (where j.state = 'waiting') into live, touched
+    select array_agg(j.id), jsonb_agg(jsonb_build_array(j.queue, {schema}.lane(j.priority, j.limit_group), j.seq)) filter (where j.state = 'waiting') into live, touched
     from {schema}.jobs j where j.id = any (outer_parents);
     update {schema}.jobs j set has_children = true where j.id = any (live) and not j.has_children;
     perform from {schema}.finished_jobs f where f.id = any (outer_parents) for share;
@@ -322,10 +365,13 @@ begin
     select s.ord, s.id, s.queue, s.fresh, s.own, s.n, s.parents, s.has_children, r.task, r.args, nullif(r.headers, 'null') as headers,
       coalesce(r.priority, t.priority, 5) as priority, coalesce(r."maxAttempts", t.retries + 1, 1) as max_attempts, coalesce(r."ttlMs", t.ttl_ms) as ttl_ms,
       greatest(r."runAt", now() + r."delayMs" * interval '1 millisecond') as at,
+      coalesce(r."concurrencyKey", case when t.limits ? 'concurrency' then '' end) as concurrency_key,
+      coalesce(r."rateKey", case when t.limits ? 'rate' then '' end) as rate_key,
       nullif(coalesce(t.options, '{}') || coalesce(nullif(r.options, 'null'), '{}'), '{}') as options
     from said s
     cross join lateral jsonb_to_record(s.draft) r (task text, priority smallint, "maxAttempts" integer, args jsonb, "delayMs" double precision,
-      "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, local boolean)
+      "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, local boolean,
+      "concurrencyKey" text, "rateKey" text)
     left join {schema}.tasks t on r.local is false and t.name = r.task
   ), whole as (
     select m.*, now() + m.ttl_ms * interval '1 millisecond' as expires_at, case when m.options ? 'repeat' then m.options || jsonb_build_object('repeat',
@@ -333,16 +379,18 @@ begin
     from meant m
   ), replaced as (
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
-      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
+      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), concurrency_key = w.concurrency_key,
+      rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
     from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
-      headers, options, custom_id, parents)
+      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents)
     select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
       (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
       w.has_children, w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
-      w.headers, w.all_options, w.own ->> 'customId', w.parents
+      w.headers, w.all_options, w.own ->> 'customId', w.concurrency_key, w.rate_key,
+      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents
     from whole w where w.fresh order by w.ord
     on conflict do nothing
     returning id
@@ -368,13 +416,13 @@ begin
   end if;
   if channel is not null then
     select nullif(coalesce(touched, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-    from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
+    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
     select least(due, extract(epoch from min(j.run_at) - now())::double precision * 1000) into due
     from {schema}.jobs j where j.id = any (fresh) and j.state = 'delayed';
     perform {schema}.wake(channel, lanes, due);
   end if;
   return query
-  select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce(j.priority::integer, 0), coalesce(j.seq, 0)
+  select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce({schema}.lane(j.priority, j.limit_group), 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord)
   left join (select * from {schema}.jobs where id = any (own)) j on j.id = d.id and j.id = d.owner
   union all
@@ -386,13 +434,15 @@ $$`,
 language plpgsql volatile
 as $$
 begin
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id)
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group)
   select r.next, now() + r.every * interval '1 millisecond',
     now() + (r.every + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000)) * interval '1 millisecond',
     coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority,
-    exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId"
+    exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId", r."concurrencyKey", r."rateKey",
+    {schema}.limit_group(r.task, r."concurrencyKey", r."rateKey")
   from (select x.*, {schema}.amount(x.options -> 'repeat' -> 'everyMs', 3155760000000) as every
-        from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text)) r;
+        from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text,
+          "concurrencyKey" text, "rateKey" text)) r;
   select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
 $$`,
@@ -494,6 +544,203 @@ begin
   return value #>> '{}';
 end
 $$`,
+  claim_limited: `create or replace function {schema}.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)
+returns table (id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb,
+  created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision, next jsonb)
+language plpgsql volatile
+set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+  furthest constant integer := 256;
+  settings record;
+  found_group record;
+  whole boolean := false;
+  listening boolean;
+  number bigint;
+  at bigint := coalesce(after, -9223372036854775808);
+  stop bigint := coalesce(until, -9223372036854775808);
+  wrapped boolean;
+  looked integer := 0;
+  rest integer := most;
+  granted integer;
+  allowance integer;
+  wait double precision;
+  share integer;
+  turns integer;
+  got integer;
+  picked uuid[];
+  groups bigint[] := '{}';      -- of each that may start something: its group, null for jobs without limits,
+  tasks text[] := '{}';
+  concurrency_keys text[] := '{}';
+  rate_keys text[] := '{}';
+  concurrencies integer[] := '{}';
+  rules jsonb[] := '{}';
+  going boolean[] := '{}';      --   and whether it may have more
+  complete boolean := false;
+  blocked boolean := false;
+  contended boolean := false;
+  soonest double precision;
+begin
+  select coalesce(q.paused, false) as paused, q.concurrency, q.rate_limit into settings from {schema}.queues q where q.name = in_queue;
+  whole := settings.concurrency is not null or settings.rate_limit is not null;
+  if settings.paused then
+    complete := true;
+    rest := 0;
+  elsif whole then
+    if not pg_try_advisory_xact_lock(hashtextextended('{schema} queue ' || in_queue, 0)) then
+      contended := true;
+      complete := true;
+      rest := 0;
+    else
+      if settings.concurrency is not null then
+        select settings.concurrency - count(*) into allowance
+        from (select from {schema}.jobs j where j.state = 'active' and j.queue_limited and j.queue = in_queue limit settings.concurrency) running;
+        blocked := allowance < rest;
+        rest := least(rest, allowance);
+      end if;
+      if settings.rate_limit is not null and rest > 0 then
+        select r.room, r.wait_ms into allowance, soonest from {schema}.rate_room('queue', in_queue, '', settings.rate_limit) r;
+        rest := least(rest, allowance);
+      end if;
+      complete := rest <= 0;
+    end if;
+  end if;
+  granted := rest;
+  wrapped := at < stop;
+  while rest > 0 and not complete and looked < furthest and cardinality(groups) < rest loop
+    looked := looked + 1;
+    select j.limit_group, j.task, j.concurrency_key, j.rate_key, t.limits -> 'rate' as rule, {schema}.amount(t.limits #> '{concurrency,limit}', 1000000)::integer as concurrency,
+      (select count(*)::integer from (select from {schema}.jobs r where r.state = 'active' and r.task = j.task and r.concurrency_key = j.concurrency_key
+         limit coalesce({schema}.amount(t.limits #> '{concurrency,limit}', 1000000), 0)::integer) running) as running
+    into found_group
+    from {schema}.jobs j left join {schema}.tasks t on t.name = j.task
+    where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > at
+      and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
+    order by j.limit_group, j.priority, j.seq limit 1;
+    if not found then
+      if wrapped then
+        complete := true;
+        at := stop;
+        exit;
+      end if;
+      wrapped := true;
+      at := -9223372036854775808;
+      complete := at = stop;
+      if whole then
+        groups := groups || null::bigint;
+        tasks := tasks || null::text;
+        concurrency_keys := concurrency_keys || null::text;
+        rate_keys := rate_keys || null::text;
+        concurrencies := concurrencies || null::integer;
+        rules := rules || null::jsonb;
+        going := going || true;
+      end if;
+      continue;
+    end if;
+    at := found_group.limit_group;
+    continue when found_group.task <> all (known);
+    if found_group.concurrency_key is null then
+      found_group.concurrency := null;
+    elsif found_group.running >= found_group.concurrency then
+      blocked := true;
+      continue;
+    end if;
+    if found_group.rate_key is null or found_group.rule -> 'limit' is null or found_group.rule -> 'limit' = 'null' then
+      found_group.rule := null;
+    else
+      select r.room, r.wait_ms into allowance, wait from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
+      if allowance < 1 then
+        soonest := least(soonest, wait);
+        continue;
+      end if;
+    end if;
+    groups := groups || found_group.limit_group;
+    tasks := tasks || found_group.task;
+    concurrency_keys := concurrency_keys || found_group.concurrency_key;
+    rate_keys := rate_keys || found_group.rate_key;
+    concurrencies := concurrencies || found_group.concurrency;
+    rules := rules || found_group.rule;
+    going := going || true;
+  end loop;
+  complete := complete or (wrapped and at >= stop);
+  if cardinality(groups) > 0 then
+    number := nextval('{schema}.lease_seq');
+    listening := exists (select from {schema}.subscribers s where s.expires_at > now());
+  end if;
+  while rest > 0 and true = any (going) loop
+    select count(*) into turns from unnest(going) g (goes) where g.goes;
+    for i in 1 .. cardinality(groups) loop
+      continue when not going[i];
+      exit when rest <= 0;
+      share := ceil(rest::double precision / turns);
+      turns := turns - 1;
+      allowance := share;
+      if concurrencies[i] is not null then
+        if not pg_try_advisory_xact_lock(hashtextextended('{schema} concurrency ' || quote_literal(tasks[i]) || quote_literal(concurrency_keys[i]), 0)) then
+          contended := true;
+          going[i] := false;
+          continue;
+        end if;
+        select least(allowance, concurrencies[i] - count(*)) into allowance
+        from (select from {schema}.jobs j where j.state = 'active' and j.task = tasks[i] and j.concurrency_key = concurrency_keys[i] limit concurrencies[i]) running;
+        blocked := blocked or allowance < share;
+      end if;
+      if rules[i] is not null and allowance > 0 then
+        if not pg_try_advisory_xact_lock(hashtextextended('{schema} rate ' || quote_literal(tasks[i]) || quote_literal(rate_keys[i]), 0)) then
+          contended := true;
+          going[i] := false;
+          continue;
+        end if;
+        select least(allowance, r.room), least(soonest, r.wait_ms) into allowance, soonest from {schema}.rate_room('task', tasks[i], rate_keys[i], rules[i]) r;
+      end if;
+      picked := null;
+      if allowance > 0 and groups[i] is not null then
+        select array_agg(x.id) into picked
+        from (select j.id from {schema}.jobs j
+              where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group = groups[i] and j.task = tasks[i]
+                and j.concurrency_key is not distinct from concurrency_keys[i] and j.rate_key is not distinct from rate_keys[i]
+                and (j.expires_at is null or j.expires_at > now())
+              order by j.priority, j.seq limit allowance for update skip locked) x;
+      elsif allowance > 0 then
+        select array_agg(x.id) into picked
+        from (select j.id from {schema}.jobs j
+              where j.queue = in_queue and j.state = 'waiting' and j.limit_group is null and j.task = any (known) and (j.expires_at is null or j.expires_at > now())
+              order by j.priority, j.seq limit allowance for update skip locked) x;
+      end if;
+      got := coalesce(cardinality(picked), 0);
+      if got > 0 then
+        return query
+        update {schema}.jobs j
+        set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = worker, lease = number, queue_limited = whole
+        where j.id = any (picked)
+        returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+          date_part('epoch', j.created_at), date_part('epoch', j.scheduled_for), listening, date_part('epoch', j.expires_at - now()) * 1000, null::jsonb;
+        if rules[i] is not null then
+          perform {schema}.take_rate('task', tasks[i], rate_keys[i], rules[i], got);
+          if got = allowance then
+            select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('task', tasks[i], rate_keys[i], rules[i]) r;
+          end if;
+        end if;
+      end if;
+      rest := rest - got;
+      going[i] := got = share;
+    end loop;
+  end loop;
+  if rest < granted and settings.rate_limit is not null then
+    perform {schema}.take_rate('queue', in_queue, '', settings.rate_limit, granted - rest);
+  end if;
+  if whole and rest <= 0 and granted < most then
+    complete := true;
+    if settings.rate_limit is not null then
+      select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('queue', in_queue, '', settings.rate_limit) r;
+    end if;
+  end if;
+  return query select null::uuid, null::bigint, null::smallint, null::bigint, null::text, null::integer, null::integer, null::jsonb, null::jsonb, null::jsonb,
+    null::double precision, null::double precision, null::boolean, null::double precision,
+    jsonb_build_object('at', at::text, 'complete', complete, 'blocked', blocked, 'contended', contended, 'waitMs', soonest, 'whole', coalesce(whole, false));
+end
+$$`,
   drop_on: `create or replace function {schema}.drop_on(final {schema}.job_state, own jsonb, of_queue jsonb) returns date
 language sql stable
 as $$
@@ -535,7 +782,7 @@ $$`,
 language plpgsql volatile
 as $$
 declare
-  known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake'];
+  known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake', 'concurrencyKey', 'rateLimitKey'];
   failures constant text[] := array['block', 'fail', 'cancel', 'run'];
   o jsonb;
   whose text;
@@ -598,6 +845,10 @@ begin
     end if;
     dedup := jsonb_strip_nulls(dedup || jsonb_build_object('ttlMs', {schema}.duration_ms(nullif(dedup -> 'ttl', 'null'), 'ttl of deduplicate ' || whose, true)));
   end if;
+  if greatest(octet_length({schema}.check_text(o -> 'concurrencyKey', 'concurrencyKey ' || whose, 1000)),
+      octet_length({schema}.check_text(o -> 'rateLimitKey', 'rateLimitKey ' || whose, 1000))) > 1000 then
+    raise exception 'pgtusk: concurrencyKey and rateLimitKey % may have 1000 bytes each; write less, or a hash', whose using errcode = 'PT400';
+  end if;
   if o ? 'dependsOn' then
     if jsonb_typeof(o -> 'dependsOn') <> 'array' then
       raise exception 'pgtusk: dependsOn % is %; write a JSON array of jobs'' ids', whose, left((o -> 'dependsOn')::text, 80) using errcode = 'PT400';
@@ -624,7 +875,7 @@ begin
       'id', {schema}.uuid_v7(), 'task', task, 'local', false, 'queue', {schema}.check_text(o -> 'queue', 'queue ' || whose),
       'priority', {schema}.check_integer(o -> 'priority', 'priority ' || whose, -32768, 32767, 'lower runs first'), 'maxAttempts', retries + 1,
       'delayMs', {schema}.duration_ms(o -> 'delay', 'delay ' || whose), 'runAt', due, 'ttlMs', {schema}.duration_ms(o -> 'ttl', 'ttl ' || whose, true),
-      'customId', o -> 'id', 'key', dedup, 'parents', nullif(parents, '[]'),
+      'customId', o -> 'id', 'key', dedup, 'concurrencyKey', o -> 'concurrencyKey', 'rateKey', o -> 'rateLimitKey', 'parents', nullif(parents, '[]'),
       'options', nullif(jsonb_strip_nulls(jsonb_build_object(
         'backoff', {schema}.check_backoff(o -> 'backoff', 'backoff ' || whose), 'timeoutMs', {schema}.duration_ms(o -> 'timeout', 'timeout ' || whose, true), 'keep', keep,
         'repeat', case when o ? 'repeatEvery' then jsonb_build_object('everyMs', {schema}.duration_ms(o -> 'repeatEvery', 'repeatEvery ' || whose, true)) end)), '{}')
@@ -653,6 +904,17 @@ begin
   ended := due.ended;
   select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
 end
+$$`,
+  lane: `create or replace function {schema}.lane(priority smallint, limit_group bigint) returns integer
+language sql immutable
+as $$
+  select case when limit_group is null then priority else 32768 end
+$$`,
+  limit_group: `create or replace function {schema}.limit_group(task text, concurrency_key text, rate_key text) returns bigint
+language sql immutable
+as $$
+  select case when concurrency_key is not null or rate_key is not null
+    then hashtextextended(quote_literal(task) || ',' || quote_nullable(concurrency_key) || ',' || quote_nullable(rate_key), 0) end
 $$`,
   partitions: `create or replace function {schema}.partitions() returns text[]
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -689,6 +951,43 @@ begin
   return dropped;
 end
 $$`,
+  rate_room: `create or replace function {schema}.rate_room(of_kind text, of_name text, of_key text, rule jsonb, out room integer, out wait_ms double precision)
+language plpgsql volatile
+as $$
+declare
+  most constant double precision := {schema}.amount(rule -> 'limit', 1000000000);
+  per constant double precision := greatest({schema}.amount(rule -> 'perMs', 3155760000000), 1);
+  past record;
+  clock timestamptz;
+  since timestamptz;
+  tokens double precision;
+begin
+  room := most::integer;
+  if most is null or most = 0 then
+    return;
+  end if;
+  select r.at, r.tokens, r.starts, r.counts into past from {schema}.rates r where r.kind = of_kind and r.name = of_name and r.key = of_key;
+  if not found then
+    return;
+  end if;
+  clock := greatest(clock_timestamp(), past.at);
+  if rule ->> 'strategy' = 'token-bucket' then
+    tokens := least(most, coalesce(past.tokens, most) + extract(epoch from clock - past.at)::double precision * 1000 * most / per);
+    room := floor(tokens + 0.000001)::integer;
+    if room < 1 then
+      wait_ms := (1 - tokens) * per / most;
+    end if;
+    return;
+  end if;
+  since := clock - (per + least(per * 0.05, 25)) * interval '1 millisecond';
+  select greatest(most - coalesce(sum(s.n), 0), 0)::integer into room from unnest(past.starts, past.counts) s (at, n) where s.at > since;
+  if room < 1 then
+    select extract(epoch from min(s.at) - since)::double precision * 1000 into wait_ms
+    from (select u.at, sum(u.n) over (order by u.at desc, u.i desc) - u.n as later from unnest(past.starts, past.counts) with ordinality u (at, n, i)) s
+    where s.later < most and s.at > since;
+  end if;
+end
+$$`,
   remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
@@ -699,8 +998,9 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched)
-  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched into live from gone;
+  with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched, queue, concurrency_key is not null or queue_limited as limited)
+  select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched,
+    jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)) filter (where state = 'active' and limited) as freed into live from gone;
   with gone as (delete from {schema}.finished_jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id)
   select array_agg(id) into past from gone;
   ids := coalesce(live.ids, '{}') || coalesce(past, '{}');
@@ -713,7 +1013,7 @@ begin
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
   select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
-  lanes := resolved.lanes;
+  lanes := nullif(coalesce(live.freed, '[]') || coalesce(resolved.lanes, '[]'), '[]');
   due_ms := resolved.due_ms;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
@@ -752,7 +1052,7 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.task, j.priority, j.seq
+    returning j.id, j.queue, j.task, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
   )
   select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
@@ -765,6 +1065,8 @@ begin
     select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
       jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
     into failed, cancelled from {schema}.jobs where id = any (over_ids);
+    select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
+    from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
     select e.lanes, e.due_ms, e.watched into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
@@ -808,7 +1110,7 @@ begin
       state = (case when j.pending_parents > c.n then 'blocked' when j.run_at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
       seq = nextval('{schema}.job_seq')
     from counted c where j.id = c.child_id and j.state = 'blocked'
-    returning j.queue, j.priority, j.seq, j.state, j.run_at
+    returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
   ), by_lane as (
     select queue, priority, min(seq) as seq from released where state = 'waiting' group by queue, priority
   )
@@ -857,12 +1159,12 @@ begin
     delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
-      headers, options, attempts, error, custom_id, parents)
+      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
-      g.attempts, g.error, g.custom_id, g.parents
+      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
             coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
               extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
@@ -910,7 +1212,7 @@ begin
     lanes := resolved.lanes;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-  from (select j.queue, j.priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
+  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
 end
 $$`,
   settle: `create or replace function {schema}.settle(
@@ -943,13 +1245,13 @@ begin
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
   ), kept as (
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
-      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, parents)
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
-      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.parents
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
     from (select gone.*, q.keep as q_keep,
             case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
                  else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
@@ -960,7 +1262,7 @@ begin
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
-        'options', options, 'customId', custom_id))
+        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
       filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
@@ -995,7 +1297,7 @@ begin
         lease = null, worker_id = null, started_at = null
       from s
       where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
-      returning j.id, j.queue, j.priority, j.seq, j.state, j.run_at
+      returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
     ), by_lane as (
       select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority
     )
@@ -1017,6 +1319,47 @@ begin
     due_ms := least(due_ms, resolved.due_ms);
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
   end if;
+end
+$$`,
+  take_rate: `create or replace function {schema}.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer) returns void
+language plpgsql volatile
+as $$
+declare
+  most constant double precision := {schema}.amount(rule -> 'limit', 1000000000);
+  per constant double precision := greatest({schema}.amount(rule -> 'perMs', 3155760000000), 1);
+  past record;
+  clock timestamptz;
+  until timestamptz;
+  left_tokens double precision;
+  new_starts timestamptz[];
+  new_counts integer[];
+  last integer;
+begin
+  if most is null then
+    return;
+  end if;
+  select r.at, r.tokens, r.starts, r.counts into past from {schema}.rates r where r.kind = of_kind and r.name = of_name and r.key = of_key;
+  clock := greatest(clock_timestamp(), past.at);
+  if rule ->> 'strategy' = 'token-bucket' then
+    left_tokens := greatest(least(most, coalesce(past.tokens + extract(epoch from clock - past.at)::double precision * 1000 * most / per, most)) - n, 0);
+    until := clock + (most - left_tokens) * per / greatest(most, 1) * interval '1 millisecond';
+  else
+    until := clock + (per + least(per * 0.05, 25)) * interval '1 millisecond';
+    select coalesce(array_agg(s.at order by s.i), '{}'), coalesce(array_agg(s.n order by s.i), '{}') into new_starts, new_counts
+    from unnest(past.starts, past.counts) with ordinality s (at, n, i) where s.at > clock - (until - clock);
+    last := cardinality(new_starts);
+    if last > 0 and floor(extract(epoch from new_starts[last]) * 200000 / per) = floor(extract(epoch from clock) * 200000 / per) then
+      new_starts[last] := clock;
+      new_counts[last] := new_counts[last] + n;
+    else
+      new_starts := new_starts || clock;
+      new_counts := new_counts || n;
+    end if;
+  end if;
+  insert into {schema}.rates as r (at, expires_at, tokens, kind, name, key, starts, counts)
+  values (clock, until, left_tokens, of_kind, of_name, of_key, new_starts, new_counts)
+  on conflict (kind, name, key) do update
+  set at = excluded.at, expires_at = excluded.expires_at, tokens = excluded.tokens, starts = excluded.starts, counts = excluded.counts;
 end
 $$`,
   uuid_v7: `create or replace function {schema}.uuid_v7() returns uuid

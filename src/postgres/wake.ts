@@ -17,6 +17,11 @@ export interface LaneHint {
   readonly seq: number
 }
 
+/** As a priority that no job can have: jobs whose tasks have limits, all in one lane (sql/functions/lane.sql); their seq means nothing. */
+export const LIMITED_LANE = 32_768
+/** A sweep says by this lane that the queue itself is limited. */
+export const LIMITED_QUEUE = 32_769
+
 export type Hint =
   | { readonly kind: "lane"; readonly lane: LaneHint }
   | { readonly kind: "due"; readonly ms: number }

@@ -20,6 +20,9 @@ export interface Draft {
   readonly stored: StoredOptions | undefined
   readonly customId: string | undefined
   readonly key: DraftKey | undefined
+  /** Under which key the job counts, for tasks with a limit: `""` when it has no key function. */
+  readonly concurrencyKey: string | undefined
+  readonly rateKey: string | undefined
   readonly parents: readonly DraftParent[]
   readonly wake: boolean
   /** False: the published defaults must be looked up. */

@@ -1,10 +1,11 @@
 /** From what a caller asks for to a row: options merged, the input validated, the arguments encoded and measured. */
 import { InvalidOptionError, PayloadTooLargeError, UnknownJobError } from "../errors.js"
-import type { EnqueueRequest } from "./client.js"
+import type { EnqueueRequest, RequestEdge } from "./client.js"
 import { encodeArgs } from "./codec.js"
 import type { Draft, DraftKey, DraftParent, StoredOptions } from "./draft-types.js"
 import { describeValue } from "./invalid-option.js"
 import { checkDeduplicate } from "./job-option-checks.js"
+import { keyOf } from "./limits.js"
 import { type CheckedOptions, checkEnqueueOptions, DEFAULT_MAX_CRASHES } from "./options.js"
 import { validateArgs } from "./schema-check.js"
 import type { StoredRetention, TaskSpec } from "./spec.js"
@@ -23,13 +24,13 @@ export function buildDraft(request: EnqueueRequest, maxPayloadBytes: number | nu
   const json = encodeArgs(args, `The argument list of task "${spec.name}"`)
   checkSize(json, maxPayloadBytes, spec.name)
   // What a parent's result will fill is not there yet; the worker validates it before the run.
-  if (spec.input === undefined || request.edges?.some((edge) => edge.paths.length > 0)) return assemble(spec, checked, json, args)
+  if (spec.input === undefined || request.edges?.some((edge) => edge.paths.length > 0)) return assemble(spec, checked, json, args, request.edges)
   const output = validateArgs(spec.input, args, spec.name)
   return output instanceof Promise ? output.then((value) => assemble(spec, checked, json, [value])) : assemble(spec, checked, json, [output])
 }
 
 /** @param seen the arguments as the task's own functions see them: the schema's output where there is one */
-function assemble(spec: TaskSpec, checked: CheckedOptions, json: string, seen: readonly unknown[]): Draft {
+function assemble(spec: TaskSpec, checked: CheckedOptions, json: string, seen: readonly unknown[], edges?: readonly RequestEdge[]): Draft {
   const { local } = spec
   const retries = checked.retries ?? (local ? spec.retries : undefined)
   return {
@@ -45,6 +46,8 @@ function assemble(spec: TaskSpec, checked: CheckedOptions, json: string, seen: r
     stored: storedOptions(spec, checked),
     customId: checked.customId,
     key: checked.key ?? keyFromTask(spec, seen),
+    concurrencyKey: checked.concurrencyKey ?? keyOf("concurrency", spec, seen, edges),
+    rateKey: checked.rateKey ?? keyOf("rateLimit", spec, seen, edges),
     parents: checked.parents,
     wake: checked.wake,
     local,

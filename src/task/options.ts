@@ -6,6 +6,7 @@ import type { DraftKey, DraftParent } from "./draft-types.js"
 import { toPositiveMilliseconds } from "./duration.js"
 import { invalidOption } from "./invalid-option.js"
 import { checkDeduplicate, checkDependsOn, checkDue, checkId, PARENT_FAILURES } from "./job-option-checks.js"
+import { checkConcurrency, checkKeyedRate, checkLimitKey } from "./limits.js"
 import { checkBoolean, checkFunction, checkHeaders, checkInteger, checkKeep, checkOneOf, checkText } from "./option-checks.js"
 import { checkSchema } from "./schema-check.js"
 import type { StoredRetention, TaskSpec } from "./spec.js"
@@ -13,12 +14,10 @@ import { suggest } from "./suggest.js"
 import type { Backoff, EnqueueOptions, TaskOptions } from "./types.js"
 
 /**
- * Options that the contract has and this version does not serve yet, each with the values that ask for it. They are refused rather than ignored:
- * a limit that silently does nothing is worse than none. Delete a line when its feature arrives.
+ * Options that the contract has and this version does not serve yet, each with the values that ask for it. They are refused rather than ignored.
+ * Delete a line when its feature arrives.
  */
 export const NOT_IMPLEMENTED: Readonly<Record<string, (value: unknown) => boolean>> = {
-  concurrency: () => true,
-  rateLimit: () => true,
   runIn: (value) => value === "thread" || value === "process",
 }
 
@@ -29,7 +28,7 @@ const TASK_OPTIONS = [
 ]
 const ENQUEUE_OPTIONS = [
   ...RUN_OPTIONS,
-  ...["via", "tx", "delay", "dependsOn", "onParentFailure", "repeatEvery", "id", "deduplicate", "headers", "wake"],
+  ...["via", "tx", "delay", "dependsOn", "onParentFailure", "repeatEvery", "id", "deduplicate", "headers", "wake", "concurrencyKey", "rateLimitKey"],
 ]
 
 export const DEFAULT_QUEUE = "default"
@@ -79,6 +78,8 @@ export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettin
     transactional: input.transactional === undefined ? false : checkBoolean(input.transactional, field("transactional")),
     input: input.input === undefined ? undefined : checkSchema(input.input, field("input")),
     deduplicate: input.deduplicate,
+    concurrency: input.concurrency === undefined ? undefined : checkConcurrency(input.concurrency, field("concurrency")),
+    rateLimit: input.rateLimit === undefined ? undefined : checkKeyedRate(input.rateLimit, field("rateLimit")),
   }
 }
 
@@ -104,6 +105,8 @@ export interface CheckedOptions {
   readonly repeatEveryMs: number | undefined
   readonly customId: string | undefined
   readonly key: DraftKey | undefined
+  readonly concurrencyKey: string | undefined
+  readonly rateKey: string | undefined
   readonly headers: Readonly<Record<string, string>> | undefined
   readonly wake: boolean
 }
@@ -159,6 +162,8 @@ function check(options: EnqueueOptions, taskName: string): CheckedOptions {
     repeatEveryMs: options.repeatEvery === undefined ? undefined : toPositiveMilliseconds(options.repeatEvery, field("repeatEvery")),
     customId: options.id === undefined ? undefined : checkId(options.id, field("id")),
     key: options.deduplicate === undefined ? undefined : checkDeduplicate(options.deduplicate, field("deduplicate")),
+    concurrencyKey: options.concurrencyKey === undefined ? undefined : checkLimitKey(options.concurrencyKey, field("concurrencyKey")),
+    rateKey: options.rateLimitKey === undefined ? undefined : checkLimitKey(options.rateLimitKey, field("rateLimitKey")),
     headers: options.headers === undefined ? undefined : checkHeaders(options.headers, field("headers")),
     wake: options.wake === undefined ? true : checkOneOf(options.wake, field("wake"), ["now", "poll"]) === "now",
   }

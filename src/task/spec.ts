@@ -1,5 +1,5 @@
 import type { DeduplicateOptions } from "../jobs/types.js"
-import type { Backoff, BackoffFunction, StandardSchema, TaskOptions } from "./types.js"
+import type { Backoff, BackoffFunction, RateStrategy, StandardSchema, TaskOptions } from "./types.js"
 
 /** A task as the registry knows it: options validated, durations in milliseconds, defaults filled in. */
 export interface TaskSpec {
@@ -18,10 +18,22 @@ export interface TaskSpec {
   readonly transactional: boolean
   readonly input: StandardSchema | undefined
   readonly deduplicate: ((...args: any[]) => string | DeduplicateOptions) | undefined
+  readonly concurrency: LimitSpec | undefined
+  readonly rateLimit: RateSpec | undefined
   /** The function that workers call; absent in a producer's `taskRef`, and until an instance is registered for a method's task. */
   readonly handler: ((...args: any[]) => unknown) | undefined
   /** False for a producer's view (`taskRef`, `tusk.enqueue` by name): what is left out here comes from the table in which workers publish. */
   readonly local: boolean
+}
+
+/** A limit a key; null is none: the keys only take turns. */
+export interface LimitSpec {
+  readonly limit: number | null
+  readonly key: ((...args: any[]) => string) | undefined
+}
+export interface RateSpec extends LimitSpec {
+  readonly perMs: number
+  readonly strategy: RateStrategy
 }
 
 /** Milliseconds, or false: delete at once. */

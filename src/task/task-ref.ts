@@ -38,6 +38,8 @@ export function remoteSpec(name: string): TaskSpec {
     transactional: false,
     input: undefined,
     deduplicate: undefined,
+    concurrency: undefined,
+    rateLimit: undefined,
     handler: undefined,
     local: false,
   })

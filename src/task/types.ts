@@ -66,16 +66,27 @@ export interface TaskOptions<A extends readonly unknown[] = readonly any[]> exte
   backoff?: Backoff | BackoffFunction
   /** One job a key, from its arguments. */
   deduplicate?: (...args: A) => string | DeduplicateOptions
-  /** At most `limit` jobs a key run at once, over all workers. */
+  /** At most `limit` jobs a key run at once, over all workers; `Infinity`: keys only take turns. What must wait stays `waiting`. */
   concurrency?: { limit: number; key?: (...args: A) => string }
-  /** At most `limit` starts a key in any window of length `per`, over all workers; 0 starts none. What must wait stays `waiting`. */
-  rateLimit?: { limit: number; per: Duration; key?: (...args: A) => string }
+  /**
+   * At most `limit` starts a key in any window of length `per`, over all workers; 0 starts none. What must wait stays `waiting`. Every run is a start,
+   * also a repeated one. With `strategy: "token-bucket"` up to `limit` at once, and then one more every `per / limit`.
+   */
+  rateLimit?: RateLimit & { key?: (...args: A) => string }
   /** A job whose worker vanished this many times is `failed` with WorkerLostError. Default 5. */
   maxCrashes?: number
   /** Where handlers run. Default `"main"`. */
   runIn?: "main" | "thread" | "process"
   /** Decides on a failed attempt; undefined leaves it to `retries` and `backoff`. */
   onError?: (error: unknown, job: CurrentJob) => "retry" | "fail" | { retryIn: Duration } | undefined
+}
+
+/** How a rate is kept. Default `"sliding-window"`. */
+export type RateStrategy = "sliding-window" | "token-bucket"
+export interface RateLimit {
+  limit: number
+  per: Duration
+  strategy?: RateStrategy
 }
 
 /** `fraction` is 0 … 1; `data` is anything that can be stored. */
@@ -132,6 +143,10 @@ export interface EnqueueOptions extends RunOptions {
   /** Custom id: one job with it in its queue until that job is removed; found by `queue.job(id)`. Not empty, not digits only, no `:`. */
   id?: string
   deduplicate?: string | DeduplicateOptions
+  /** Instead of what the task's `concurrency.key` says; for producers without the task's code, and for arguments that are not there yet. */
+  concurrencyKey?: string
+  /** Instead of what the task's `rateLimit.key` says. */
+  rateLimitKey?: string
   /** Small strings that travel with the job: `currentJob().headers`. */
   headers?: Readonly<Record<string, string>>
   /** `"poll"`: no notification; for transactions that must not take the notify lock. Default `"now"`. */

@@ -9,13 +9,16 @@ import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { type LaneHint, LIMITED_LANE, LIMITED_QUEUE, type Notifier } from "../postgres/wake.js"
 import type { QueueLanes } from "./lanes.js"
+import { LimitedClaims } from "./limited-claims.js"
 import { type ClaimedRow, claimedRow } from "./run.js"
 
 /** What a queue's claimer needs of its worker. */
 export interface ClaimHost {
   readonly runner: Runner
   readonly statements: Statements
+  readonly notifier: Notifier
   readonly logger: Logger
   readonly events: EventFeed
   readonly workerId: string
@@ -23,6 +26,8 @@ export interface ClaimHost {
   readonly claimTimeoutMs: number
   /** May anything be claimed just now? */
   mayClaim(): boolean
+  /** Slots of the worker that limited claims on their way may fill. */
+  reserved: number
   /** Slots left in the worker as a whole. */
   freeSlots(): number
   /** Names of the tasks that have a handler here. */
@@ -51,11 +56,16 @@ export class QueueClaimer {
   readonly queue: string
   readonly concurrency: number
   readonly lanes: QueueLanes
+  /** The other way to claim, where limits hold. */
+  readonly limited: LimitedClaims
   readonly #host: ClaimHost
   #buffer: ClaimedRow[] = []
   #at = 0
   #running = 0
   #claiming: Promise<void> | undefined
+  #claimingLimited: Promise<void> | undefined
+  /** Both ways have work: they take turns. */
+  #limitedWasLast = false
   #lastLimit = 0
   #samples = 0
   #meanMs = 0
@@ -69,6 +79,7 @@ export class QueueClaimer {
     this.concurrency = concurrency
     this.lanes = lanes
     this.#host = host
+    this.limited = new LimitedClaims(queue, host, () => this.pump())
   }
 
   get running(): number {
@@ -82,8 +93,30 @@ export class QueueClaimer {
   leases(): string[] {
     return this.#buffer.slice(this.#at).map((row) => row.lease)
   }
-  get claiming(): Promise<void> | undefined {
-    return this.#claiming
+  /** Resolves when no claim is on its way. */
+  async claimed(): Promise<void> {
+    await this.#claiming
+    await this.#claimingLimited
+  }
+
+  /** There may be work in this lane. */
+  hint({ priority, seq }: LaneHint): void {
+    if (priority === LIMITED_LANE || this.limited.whole) this.limited.hint()
+    else this.lanes.hint(priority, seq)
+  }
+
+  /** What a sweep has found of this queue. */
+  swept(lanes: readonly LaneHint[]): void {
+    this.limited.whole = lanes.some((lane) => lane.priority === LIMITED_QUEUE)
+    for (const lane of lanes) this.hint(lane)
+    this.pump()
+  }
+
+  /** Runs have ended, and that is recorded. `madeRoom`: limited ones, so that others of their keys may start. */
+  concluded(madeRoom: boolean): void {
+    const startable = madeRoom && this.limited.freed()
+    this.pump()
+    if (startable && this.limited.ready) this.limited.tell()
   }
 
   /** Starts what it can and claims what it should. Cheap when there is nothing to do; call it whenever something may have changed. */
@@ -92,7 +125,8 @@ export class QueueClaimer {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      while (this.buffered > 0 && this.#running < this.concurrency && this.#host.freeSlots() > 0) {
+      if (this.limited.ready) this.#pumpLimited()
+      while (this.buffered > 0 && this.#free() > 0) {
         if (!this.#host.holdsLease()) this.releaseAll()
         else if (performance.now() >= this.#buffer[this.#at]!.staleAt) this.#host.release([this.#next()], this.queue)
         else this.#startNext()
@@ -101,7 +135,7 @@ export class QueueClaimer {
       this.#pumping = false
     }
     this.#watchBuffer()
-    if (this.#claiming === undefined && this.lanes.hot && this.#host.mayClaim()) {
+    if (this.#claiming === undefined && this.lanes.hot && !this.limited.whole && this.#host.mayClaim()) {
       const limit = this.#limit()
       if (limit > 0) this.#claiming = this.#claim(limit)
     }
@@ -140,6 +174,7 @@ export class QueueClaimer {
   #startNext(): void {
     const row = this.#next()
     this.#running++
+    this.#limitedWasLast = row.limited
     this.#host.start(row, this.queue, (ranMs) => {
       this.#running--
       this.#samples++
@@ -154,13 +189,41 @@ export class QueueClaimer {
   }
 
   #limit(): number {
-    const free = Math.min(this.concurrency - this.#running, this.#host.freeSlots())
+    const free = this.#free()
     const ahead = this.#ahead()
     // Claimed ahead in halves, so that the next batch arrives before this one is used up.
     if (this.buffered > ahead / 2) return 0
     const want = free + ahead - this.buffered
     // It grows step by step: one sudden slow job must not find hundreds behind it.
     return Math.min(want, Math.max(this.concurrency, this.#lastLimit * 4))
+  }
+
+  /** Slots that are neither taken nor reserved. */
+  #free(): number {
+    return Math.min(this.concurrency - this.#running - this.limited.reserved, this.#host.freeSlots())
+  }
+
+  /** Half of the free slots when there is other work too, in turn with it. */
+  #pumpLimited(): void {
+    const others = this.buffered > 0 || (this.lanes.hot && !this.limited.whole)
+    const free = this.#free()
+    if (free <= 0 || (others && this.#limitedWasLast) || !this.#host.mayClaim()) return
+    this.#limitedWasLast = true
+    this.#claimingLimited = this.#claimLimited(others ? Math.ceil(free / 2) : free)
+  }
+
+  async #claimLimited(limit: number): Promise<void> {
+    const sent = performance.now()
+    try {
+      const rows = await this.limited.claim(limit)
+      if (rows.length > 0) this.#take(rows, sent, true)
+    } catch (error) {
+      this.#host.failed(error)
+      return
+    } finally {
+      this.#claimingLimited = undefined
+    }
+    this.pump()
   }
 
   async #claim(limit: number): Promise<void> {
@@ -198,15 +261,17 @@ export class QueueClaimer {
     this.pump()
   }
 
-  #take(rows: ClaimedRow[], sent: number): void {
+  #take(rows: ClaimedRow[], sent: number, first = false): void {
     const now = performance.now()
     for (const row of rows) {
       row.claimedAt = now
       if (row.ttl !== null) row.staleAt = sent + row.ttl
     }
     this.#host.events.seen(rows[0]!.subscribed)
-    this.#gained = true
-    this.#buffer = this.buffered === 0 ? rows : this.#buffer.slice(this.#at).concat(rows)
+    this.#gained ||= !first
+    const rest = this.buffered === 0 ? [] : this.#buffer.slice(this.#at)
+    // Slots are kept free for limited ones, which start at once.
+    this.#buffer = rest.length === 0 ? rows : first ? rows.concat(rest) : rest.concat(rows)
     this.#at = 0
     if (!this.#host.mayClaim()) this.releaseAll()
   }

@@ -7,8 +7,6 @@
  *
  * Invariant: after `hint(lane, seq)` every claim reads from below seq until a claim that was sent after the hint has passed it.
  */
-import type { LaneHint } from "../postgres/wake.js"
-
 interface Lane {
   readonly priority: number
   cursor: number
@@ -73,24 +71,5 @@ export class QueueLanes {
   /** A claim by `plan` failed: nothing is known about what it read. */
   failed(plan: ClaimPlan): void {
     for (const lane of this.#lanes) if (plan.priorities.includes(lane.priority)) lane.hinted = Math.min(lane.hinted, lane.cursor)
-  }
-}
-
-/** The lanes of all queues of a worker. */
-export class Lanes {
-  readonly #queues: ReadonlyMap<string, QueueLanes>
-  constructor(queues: Iterable<string>) {
-    this.#queues = new Map([...queues].map((name) => [name, new QueueLanes()]))
-  }
-
-  of(queue: string): QueueLanes | undefined {
-    return this.#queues.get(queue)
-  }
-
-  /** False for a queue that this worker does not serve. */
-  hint(hint: LaneHint): boolean {
-    const lanes = this.#queues.get(hint.queue)
-    lanes?.hint(hint.priority, hint.seq)
-    return lanes !== undefined
   }
 }

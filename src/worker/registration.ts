@@ -61,6 +61,7 @@ export class Registration {
         tasks.map((t) => t.retries),
         tasks.map((t) => t.ttlMs ?? null),
         tasks.map(storedOptions),
+        tasks.map(storedLimits),
       ],
     })
   }
@@ -79,4 +80,11 @@ function runnable(): TaskSpec[] {
 function storedOptions({ keep, maxCrashes }: TaskSpec): string | null {
   const crashes = maxCrashes === DEFAULT_MAX_CRASHES ? undefined : maxCrashes
   return keep === undefined && crashes === undefined ? null : JSON.stringify({ keep, maxCrashes: crashes })
+}
+
+/** The limits that hold for the task's jobs, as JSON; null: none. They are read at each claim, so those of the latest worker to start hold for all jobs. */
+function storedLimits({ concurrency, rateLimit }: TaskSpec): string | null {
+  if (concurrency === undefined && rateLimit === undefined) return null
+  const rate = rateLimit && { limit: rateLimit.limit, perMs: rateLimit.perMs, strategy: rateLimit.strategy }
+  return JSON.stringify({ concurrency: concurrency && { limit: concurrency.limit }, rate })
 }

@@ -38,7 +38,9 @@ export interface ClaimedRow {
   readonly subscribed: boolean
   /** What was left of its ttl when it was claimed, in milliseconds. */
   readonly ttl: number | null
-  /** When this worker got it, in `performance.now()` milliseconds; set by the claimer, as is the next. */
+  /** It was claimed where limits hold: its end makes room for others. Set by the claimer, as are the next. */
+  limited: boolean
+  /** When this worker got it, in `performance.now()` milliseconds. */
   claimedAt: number
   /** From when on it must not start. */
   staleAt: number
@@ -61,6 +63,7 @@ export function claimedRow(v: readonly any[]): ClaimedRow {
     scheduled_for: v[11],
     subscribed: v[12],
     ttl: v[13],
+    limited: false,
     claimedAt: 0,
     staleAt: Number.POSITIVE_INFINITY,
   }

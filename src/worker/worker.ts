@@ -22,7 +22,7 @@ import { type ClaimHost, QueueClaimer } from "./claimer.js"
 import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
 import { JobTransactions } from "./job-transactions.js"
-import { Lanes } from "./lanes.js"
+import { QueueLanes } from "./lanes.js"
 import { LostClaims } from "./lost-claims.js"
 import type { CheckedWorkerOptions } from "./options.js"
 import type { Outcome } from "./outcome.js"
@@ -63,7 +63,6 @@ export class QueueWorker implements Worker {
   readonly #announcer: Announcer
   readonly #pool: ReturnType<typeof createPool>
   readonly #transactions: JobTransactions
-  readonly #lanes: Lanes
   readonly #claimers = new Map<string, QueueClaimer>()
   readonly #registration: Registration
   readonly #runs: Runs
@@ -82,6 +81,8 @@ export class QueueWorker implements Worker {
   #stopping: Promise<void> | undefined
   readonly #impatience = new AbortController()
   #claimPauseUntil = 0
+  /** Runs under a limit are among those just settled. */
+  #roomMade = false
 
   constructor(context: WorkerContext, options: CheckedWorkerOptions) {
     this.#context = context
@@ -105,7 +106,6 @@ export class QueueWorker implements Worker {
       MAX_TRANSACTIONS,
     )
     this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots })
-    this.#lanes = new Lanes(options.queues.keys())
     const queues = [...options.queues.keys()]
     this.#registration = new Registration({ ...common, names: database.names, leaseMs: options.leaseMs, queues })
     this.#host = {
@@ -127,7 +127,8 @@ export class QueueWorker implements Worker {
       claimTimeoutMs: options.leaseMs * CLAIM_SHARE,
       mayClaim: () => this.#mayClaim(),
       holdsLease: () => this.#heartbeat.holdsLease,
-      freeSlots: () => options.concurrency - this.#runs.size,
+      reserved: 0,
+      freeSlots: () => options.concurrency - this.#runs.size - claimHost.reserved,
       knownTasks: () => this.#registration.knownTasks(),
       start: (row, queue, done) =>
         this.#runs.start(row, queue, findTask(row.task) as TaskSpec, (ranMs) => {
@@ -139,14 +140,15 @@ export class QueueWorker implements Worker {
       failed: (error) => this.#claimFailed(error),
     }
     for (const [queue, concurrency] of options.queues) {
-      this.#claimers.set(queue, new QueueClaimer(queue, concurrency, this.#lanes.of(queue)!, claimHost))
+      this.#claimers.set(queue, new QueueClaimer(queue, concurrency, new QueueLanes(), claimHost))
     }
     this.#settler = new Settler({
       ...common,
       settled: (settlement, verdict) => this.#settled(settlement, verdict),
       concluded: () => {
         // Claiming pauses while too much is unrecorded; nothing else would take it up again.
-        for (const claimer of this.#claimers.values()) claimer.pump()
+        for (const claimer of this.#claimers.values()) claimer.concluded(this.#roomMade)
+        this.#roomMade = false
       },
     })
     this.#heartbeat = new Heartbeat({
@@ -178,8 +180,7 @@ export class QueueWorker implements Worker {
       pollMs: options.pollMs,
       mayClaim: () => this.#mayClaim(),
       found: (lanes) => {
-        for (const lane of lanes) this.#lanes.hint(lane)
-        for (const claimer of this.#claimers.values()) claimer.pump()
+        for (const claimer of this.#claimers.values()) claimer.swept(lanes.filter((lane) => lane.queue === claimer.queue))
       },
     })
     this.#progress = new Progress({
@@ -295,6 +296,7 @@ export class QueueWorker implements Worker {
 
   #settled(settlement: Settlement, verdict: Verdict): void {
     const { run, outcome } = settlement
+    this.#roomMade ||= run.row.limited || this.#claimers.get(run.queue)!.limited.whole
     // A job that was handed back without a word may well be another's by then.
     if (verdict === "lost" && outcome.kind !== "released") {
       this.#logger.warn("an outcome came too late: the job is another worker's, or was removed", { job: run.id, task: run.task })
@@ -312,7 +314,8 @@ export class QueueWorker implements Worker {
   #onHint(hint: Hint): void {
     switch (hint.kind) {
       case "lane":
-        if (this.#lanes.hint(hint.lane)) this.#claimers.get(hint.lane.queue)?.pump()
+        this.#claimers.get(hint.lane.queue)?.hint(hint.lane)
+        this.#claimers.get(hint.lane.queue)?.pump()
         return
       case "due":
         this.#duties.hint(hint.ms)
@@ -355,7 +358,7 @@ export class QueueWorker implements Worker {
     const claimers = [...this.#claimers.values()]
     for (const claimer of claimers) claimer.releaseAll()
     await this.#sweeper.stop()
-    await Promise.all(claimers.map((claimer) => claimer.claiming))
+    await Promise.all(claimers.map((claimer) => claimer.claimed()))
     for (const claimer of claimers) claimer.releaseAll()
     if (!(await this.#runs.over("decided", patienceMs, this.#impatience.signal))) {
       this.#logger.warn("the worker stops; its running jobs are aborted and go back", { jobs: [...this.#runs].map((run) => run.id) })
@@ -375,6 +378,7 @@ export class QueueWorker implements Worker {
       this.#listener.close(),
     ])
     for (const undo of this.#undo.splice(0)) undo()
+    for (const claimer of claimers) claimer.limited.close()
     try {
       await this.#registration.deregister()
     } catch (error) {

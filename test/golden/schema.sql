@@ -30,6 +30,8 @@ create table tusk.finished_jobs (
   result jsonb,
   error jsonb,
   custom_id text,
+  concurrency_key text,
+  rate_key text,
   parents uuid[]
 ) partition by RANGE (drop_on);
 CREATE INDEX finished_jobs_dead ON ONLY tusk.finished_jobs USING btree (queue, finished_at) WHERE (state = ANY (ARRAY['failed'::tusk.job_state, 'expired'::tusk.job_state]));
@@ -62,6 +64,8 @@ create table tusk.finished_jobs_long partition of tusk.finished_jobs (
   result jsonb,
   error jsonb,
   custom_id text,
+  concurrency_key text,
+  rate_key text,
   parents uuid[]
 ) FOR VALUES FROM ('infinity') TO (MAXVALUE);
 CREATE INDEX finished_jobs_long_finished_at_idx ON tusk.finished_jobs_long USING brin (finished_at);
@@ -89,6 +93,7 @@ create table tusk.jobs (
   started_at timestamp with time zone,
   scheduled_for timestamp with time zone,
   worker_id uuid,
+  limit_group bigint,
   attempt integer not null default 0,
   max_attempts integer not null default 1,
   crashes integer not null default 0,
@@ -99,6 +104,7 @@ create table tusk.jobs (
   keyed boolean not null default false,
   watched boolean not null default false,
   cancel_requested boolean not null default false,
+  queue_limited boolean not null default false,
   queue text not null,
   task text not null,
   args jsonb not null,
@@ -108,13 +114,18 @@ create table tusk.jobs (
   attempts jsonb,
   error jsonb,
   custom_id text,
+  concurrency_key text,
+  rate_key text,
   parents uuid[],
   constraint jobs_pkey PRIMARY KEY (id)
 ) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_vacuum_insert_threshold=100000, autovacuum_analyze_scale_factor=0, autovacuum_analyze_threshold=10000);
-CREATE INDEX jobs_claim ON tusk.jobs USING btree (queue, priority, seq) WHERE (state = 'waiting'::tusk.job_state);
+CREATE INDEX jobs_claim ON tusk.jobs USING btree (queue, priority, seq) WHERE ((state = 'waiting'::tusk.job_state) AND (limit_group IS NULL));
+CREATE INDEX jobs_claim_limited ON tusk.jobs USING btree (queue, limit_group, priority, seq) WHERE ((state = 'waiting'::tusk.job_state) AND (limit_group IS NOT NULL));
 CREATE INDEX jobs_due ON tusk.jobs USING btree (run_at) WHERE (state = 'delayed'::tusk.job_state);
 CREATE INDEX jobs_expiry ON tusk.jobs USING btree (expires_at) WHERE ((state <> 'active'::tusk.job_state) AND (expires_at IS NOT NULL));
 CREATE INDEX jobs_leased ON tusk.jobs USING btree (worker_id) WHERE (state = 'active'::tusk.job_state);
+CREATE INDEX jobs_running_key ON tusk.jobs USING btree (task, concurrency_key) WHERE ((state = 'active'::tusk.job_state) AND (concurrency_key IS NOT NULL));
+CREATE INDEX jobs_running_queue ON tusk.jobs USING btree (queue) WHERE ((state = 'active'::tusk.job_state) AND queue_limited);
 
 create table tusk.keys (
   job_id uuid not null,
@@ -158,6 +169,19 @@ create table tusk.queues (
   constraint queues_pkey PRIMARY KEY (name)
 );
 
+create table tusk.rates (
+  at timestamp with time zone not null,
+  expires_at timestamp with time zone not null,
+  tokens double precision,
+  kind text not null,
+  name text not null,
+  key text not null,
+  starts timestamp with time zone[],
+  counts integer[],
+  constraint rates_kind_check CHECK ((kind = ANY (ARRAY['task'::text, 'queue'::text]))),
+  constraint rates_pkey PRIMARY KEY (kind, name, key)
+) with (fillfactor=50, autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000);
+
 create table tusk.schedules (
   id text not null,
   next_run_at timestamp with time zone,
@@ -189,6 +213,7 @@ create table tusk.tasks (
   retries integer not null,
   ttl_ms double precision,
   options jsonb,
+  limits jsonb,
   published_at timestamp with time zone not null default now(),
   constraint tasks_pkey PRIMARY KEY (name)
 );
@@ -253,6 +278,16 @@ CREATE OR REPLACE FUNCTION tusk.check_text(value jsonb, field text, most integer
  LANGUAGE plpgsql
  IMMUTABLE;
 
+CREATE OR REPLACE FUNCTION tusk.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)
+ RETURNS TABLE(id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb, created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision, next jsonb)
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
 CREATE OR REPLACE FUNCTION tusk.drop_on(final tusk.job_state, own jsonb, of_queue jsonb)
  RETURNS date
  LANGUAGE sql
@@ -271,11 +306,25 @@ CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT l
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE FUNCTION tusk.lane(priority smallint, limit_group bigint)
+ RETURNS integer
+ LANGUAGE sql
+ IMMUTABLE;
+
+CREATE OR REPLACE FUNCTION tusk.limit_group(task text, concurrency_key text, rate_key text)
+ RETURNS bigint
+ LANGUAGE sql
+ IMMUTABLE;
+
 CREATE OR REPLACE FUNCTION tusk.partitions()
  RETURNS text[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp';
+
+CREATE OR REPLACE FUNCTION tusk.rate_room(of_kind text, of_name text, of_key text, rule jsonb, OUT room integer, OUT wait_ms double precision)
+ RETURNS record
+ LANGUAGE plpgsql;
 
 CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
@@ -300,6 +349,10 @@ CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[],
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off';
+
+CREATE OR REPLACE FUNCTION tusk.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer)
+ RETURNS void
+ LANGUAGE plpgsql;
 
 CREATE OR REPLACE FUNCTION tusk.uuid_v7()
  RETURNS uuid

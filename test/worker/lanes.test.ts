@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { Lanes, QueueLanes } from "../../src/worker/lanes.js"
+import { QueueLanes } from "../../src/worker/lanes.js"
 import { pickSeed } from "../support/seed.js"
 
 /** What a claim finds: rows that are there, in the lanes of the plan, above their cursors, in order, at most `limit`. */
@@ -90,13 +90,6 @@ describe("a lane", () => {
     }
     expect(taken).toEqual(Array.from({ length: 200 }, (_, i) => i + 1))
   })
-})
-
-test("hints of queues that the worker does not serve are refused", () => {
-  const lanes = new Lanes(["a", "b"])
-  expect(lanes.hint({ queue: "a", priority: 1, seq: 3 })).toBe(true)
-  expect(lanes.hint({ queue: "c", priority: 1, seq: 3 })).toBe(false)
-  expect([lanes.of("a")!.hot, lanes.of("b")!.hot, lanes.of("c")]).toEqual([true, false, undefined])
 })
 
 /**
