@@ -10,6 +10,7 @@ import { assertSchema, migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
 import { sqlStateOf } from "./sqlstate.js"
+import { StatementNames } from "./statement-names.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
 import type { DatabaseOptions, MigrationOutcome, PoolLike } from "./types.js"
@@ -21,6 +22,8 @@ export interface Connected {
   readonly listenConfig: ClientConfig
   readonly target: string
   readonly runner: Runner
+  /** What is known of named statements on the way to this server. */
+  readonly statementNames: StatementNames
   readonly statements: Statements
   readonly notifier: Notifier
 }
@@ -125,13 +128,15 @@ export class Database {
     const target = targetOf(config)
     const pool = this.#options.pool ?? createPool(config, POOL_SIZE, this.logger, "client")
     if (this.#options.pool === undefined) this.#ownPool = pool
-    const runner = new Runner(pool, target)
+    const statementNames = new StatementNames(this.logger)
+    const runner = new Runner(pool, target, statementNames)
     const direct = this.#options.listenConnectionString
     return {
       config,
       listenConfig: direct === undefined ? config : parseConnectionString(direct, "listenConnectionString"),
       target,
       runner,
+      statementNames,
       statements: statementsFor(this.names, this.#options.preparedStatements ?? true),
       notifier: new Notifier({ hub: this.hub, runner, names: this.names, self: this.self, logger: this.logger }),
     }

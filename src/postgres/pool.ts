@@ -1,10 +1,11 @@
 import { inspect } from "node:util"
 import pg from "pg"
 import { ConnectionError, InvalidOptionError, TuskError } from "../errors.js"
-import type { Logger } from "../logger.js"
+import { type Logger, quietLogger } from "../logger.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss, isNeverSent } from "./failure.js"
 import { sqlStateOf } from "./sqlstate.js"
+import { StatementNames } from "./statement-names.js"
 import type { PoolLike } from "./types.js"
 
 /** The transaction could not commit: one of its statements had failed, and whoever ran it caught the error and went on. */
@@ -56,20 +57,30 @@ export function targetOf(config: ConnectionConfig): string {
   return `${client.host}:${client.port}/${client.database ?? ""}`
 }
 
-/** A pool of our own. Its transactions are READ COMMITTED whatever the database's default: the protocols are reasoned for that. */
+/** What pg_stat_activity calls a connection: the application's own name for it comes first. */
+const nameFor = (purpose: string): string => `pgtusk ${purpose}`
+
+/** The `application_name` of a pool's connections. */
+export function applicationNameOf(config: ConnectionConfig, purpose: string): string {
+  const parameters: unknown = Reflect.get(new pg.Client({ fallback_application_name: nameFor(purpose), ...config }), "connectionParameters")
+  const { application_name: own, fallback_application_name: fallback } = parameters as Record<string, string | undefined>
+  return own || fallback || ""
+}
+
+/** A pool of our own. It sets nothing for a session: behind a pooler that session is others' too. */
 export function createPool(config: ConnectionConfig, max: number, logger: Logger, purpose: string): pg.Pool {
   const pool = new pg.Pool({
+    fallback_application_name: nameFor(purpose),
     ...config,
     max,
     keepAlive: true,
     connectionTimeoutMillis: 10_000,
     idleTimeoutMillis: 60_000,
-    application_name: `pgtusk ${purpose}`,
     allowExitOnIdle: false,
   })
-  pool.on("connect", (client) => {
-    client.query("set session characteristics as transaction isolation level read committed").catch(() => {})
-  })
+  // The server may cut a new connection off in the very packet that says it is ready. Nobody who asked for it listens yet, and an error that nobody
+  // listens to ends the process. Whoever uses the connection then hears of it from its first statement.
+  pool.on("connect", (client) => client.on("error", () => undefined))
   pool.on("error", (error) => logger.debug("an idle connection was lost", { error }))
   return pool
 }
@@ -82,23 +93,32 @@ export interface Query {
   readonly types?: { getTypeParser: (...args: any[]) => any }
 }
 
+const BEGIN = "begin isolation level read committed"
+
 /**
  * Runs single statements on a pool, each bounded in time: a connection that does not answer (a half-open socket) is destroyed instead of waited
  * for. Errors of the connection come as ConnectionError, those of the statement as they are.
+ *
+ * All are READ COMMITTED, for which the protocols are reasoned: where the sessions' default is another, a single statement gets a transaction
+ * that says so.
  */
 export class Runner {
   readonly pool: PoolLike
   readonly target: string
-  readonly #timeoutMs: number
-  constructor(pool: PoolLike, target: string, timeoutMs = 30_000) {
+  readonly #names: StatementNames
+  /** Whether a connection's single statements are READ COMMITTED by themselves. */
+  readonly #readCommitted = new WeakMap<object, boolean>()
+
+  /** `names`: what is known of named statements; runners on the way to one server share it. */
+  constructor(pool: PoolLike, target: string, names: StatementNames = new StatementNames(quietLogger)) {
     this.pool = pool
     this.target = target
-    this.#timeoutMs = timeoutMs
+    this.#names = names
   }
 
-  async run<T = any>(query: Query, timeoutMs: number = this.#timeoutMs): Promise<T[]> {
+  async run<T = any>(query: Query, timeoutMs = 30_000): Promise<T[]> {
     const client = await this.#checkOut()
-    return this.#bounded(client, () => client.query(query as pg.QueryConfig), timeoutMs)
+    return this.#bounded(client, () => this.#send(client, query), timeoutMs)
   }
 
   /**
@@ -130,7 +150,7 @@ export class Runner {
       }
     }
     try {
-      await send("begin isolation level read committed", undefined)
+      await send(BEGIN, undefined)
       const result = await work({ query: (statement, values) => send(statement, values) })
       const { command } = await send("commit", undefined, true)
       if (command !== "COMMIT") throw new TransactionAbortedError()
@@ -148,6 +168,37 @@ export class Runner {
       return await this.pool.connect()
     } catch (error) {
       throw error instanceof ConnectionError ? error : connectionError(error, this.target)
+    }
+  }
+
+  async #send(client: pg.PoolClient, query: Query): Promise<pg.QueryResult> {
+    const readCommitted = this.#readCommitted.get(client) ?? (await this.#askIsolation(client))
+    if (!readCommitted) return this.#inTransaction(client, query)
+    try {
+      return await client.query(this.#names.apply(query) as pg.QueryConfig)
+    } catch (error) {
+      if (!this.#names.failed(query, error)) throw error
+      return await client.query(this.#names.apply(query) as pg.QueryConfig)
+    }
+  }
+
+  async #askIsolation(client: pg.PoolClient): Promise<boolean> {
+    const { rows } = await client.query<{ level: string }>("select current_setting('default_transaction_isolation') as level")
+    const readCommitted = rows[0]?.level === "read committed"
+    this.#readCommitted.set(client, readCommitted)
+    return readCommitted
+  }
+
+  async #inTransaction(client: pg.PoolClient, { name: _, ...query }: Query): Promise<pg.QueryResult> {
+    // Without its name, whose loss would abort the transaction.
+    await client.query(BEGIN)
+    try {
+      const result = await client.query(query as pg.QueryConfig)
+      await client.query("commit")
+      return result
+    } catch (error) {
+      if (!isConnectionLoss(error)) await client.query("rollback")
+      throw error
     }
   }
 

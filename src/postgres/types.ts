@@ -13,7 +13,7 @@ export interface DatabaseOptions {
   schema?: string
   /** Migrate on first use. Default false; true with `embedded`. */
   migrate?: boolean
-  /** Named prepared statements on the hot paths. Default true; false behind a pooler that cannot keep them. */
+  /** Named prepared statements on the hot paths. Default true, until one gets lost, as behind a pooler in transaction mode; false: from the start. */
   preparedStatements?: boolean
 }
 

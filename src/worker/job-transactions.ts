@@ -1,7 +1,7 @@
 /** Connections for handlers in transactions. Jobs beyond their number wait for one, as long as it takes. */
 import type pg from "pg"
 import type { Logger } from "../logger.js"
-import { type ConnectionConfig, createPool, type Runner } from "../postgres/pool.js"
+import { applicationNameOf, type ConnectionConfig, createPool, type Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { JobTransaction } from "./job-transaction.js"
 
@@ -66,12 +66,12 @@ export class JobTransactions {
   }
 
   async #cutOff(pid: number): Promise<void> {
-    const { runner, logger } = this.#options
+    const { config, runner, logger } = this.#options
     try {
       // Only one of ours: behind a pooler the number may be another's.
       await runner.run({
         text: "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2 and usename = current_user",
-        values: [pid, `pgtusk ${PURPOSE}`],
+        values: [pid, applicationNameOf(config, PURPOSE)],
       })
     } catch (error) {
       logger.debug("a statement of an abandoned transaction could not be cut off; it ends by itself", { error: error as Error })

@@ -97,7 +97,7 @@ export class QueueWorker implements Worker {
     })
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
     this.#pool = createPool(connected.config, 4, logger, "worker")
-    const runner = new Runner(this.#pool, connected.target)
+    const runner = new Runner(this.#pool, connected.target, connected.statementNames)
     const { statements, notifier } = connected
     const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
     const slots = Math.min(

@@ -1,8 +1,12 @@
+import { once } from "node:events"
+import { type AddressInfo, createServer } from "node:net"
 import pg from "pg"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { ConnectionError, InvalidOptionError } from "../../src/errors.js"
-import { createPool, parseConnectionString, Runner, targetOf } from "../../src/postgres/pool.js"
+import { applicationNameOf, createPool, parseConnectionString, Runner, targetOf } from "../../src/postgres/pool.js"
+import { StatementNames } from "../../src/postgres/statement-names.js"
 import { bench, rejection, timed } from "../jobs/setup.js"
+import { startPooler } from "../support/pooler.js"
 import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { deferred, waitFor, within } from "../support/wait.js"
 
@@ -75,6 +79,24 @@ describe("run", () => {
     expect(await runner.run({ text: "select 3 as n" })).toEqual([{ n: 3 }])
   })
 
+  test("a connection that is cut off in the packet that says it is ready: ConnectionError, and the process lives", async () => {
+    const message = (type: string, body: Buffer): Buffer => {
+      const head = Buffer.alloc(5)
+      head.write(type)
+      head.writeInt32BE(body.length + 4, 1)
+      return Buffer.concat([head, body])
+    }
+    const fatal = "SFATAL\0VFATAL\0C57P01\0Mterminating connection due to administrator command\0\0"
+    const greeting = Buffer.concat([message("R", Buffer.alloc(4)), message("Z", Buffer.from("I")), message("E", Buffer.from(fatal))])
+    const server = createServer((socket) => socket.on("error", () => {}).once("data", () => socket.end(greeting))).listen(0, "127.0.0.1")
+    await once(server, "listening")
+    const { port } = server.address() as AddressInfo
+    const cut = createPool({ connectionString: `postgres://x@127.0.0.1:${port}/y` }, 1, logger, "test")
+    expect(await rejection(new Runner(cut, "there").run({ text: "select 1" }))).toMatchObject({ name: "ConnectionError" })
+    await cut.end()
+    server.close()
+  })
+
   test("no connection to be had: ConnectionError, and nothing was sent", async () => {
     const target = new Runner(createPool({ connectionString: "postgres://x@127.0.0.1:1/y" }, 1, logger, "test"), "there:1/y")
     expect(await rejection(target.run({ text: "select 1" }))).toMatchObject({ name: "ConnectionError", unknown: false, message: /at there:1\/y/ })
@@ -87,6 +109,59 @@ describe("run", () => {
     )
     expect(error).toMatchObject({ name: "ConnectionError", unknown: false })
     expect(error.message).toMatch(/The user of here lacks a right: permission denied for table jobs/)
+  })
+})
+
+describe("named statements", () => {
+  const named = { name: "pgtusk_test_named", text: "select $1::int + 1 as n", values: [1] }
+  const answer = [{ n: 2 }]
+
+  test("a session that has the name already, as behind a pooler: said once, repeated without, and remembered by all on that way", async () => {
+    const pooler = await startPooler(on.db.url)
+    const infos: string[] = []
+    const names = new StatementNames({ ...logger, info: (message) => void infos.push(message) })
+    const pools = [1, 2].map(() => createPool({ connectionString: pooler.url }, 2, logger, "test"))
+    const runners = pools.map((each) => new Runner(each, "here", names))
+    for (const each of [...runners, ...runners]) expect(await each.run(named)).toEqual(answer)
+    expect(infos).toEqual([expect.stringMatching(/\(42P05\), as behind a pooler in transaction mode.*preparedStatements: false/)])
+    await Promise.all(pools.map((each) => each.end()))
+    await pooler.close()
+  })
+
+  test("a session that has lost the name", async () => {
+    const one = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    const target = new Runner(one, "here")
+    expect(await target.run(named)).toEqual(answer)
+    await target.run({ text: "deallocate all" })
+    expect(await target.run(named)).toEqual(answer)
+    expect(await target.run(named)).toEqual(answer)
+    await one.end()
+  })
+
+  test("another error leaves the names alone", async () => {
+    expect((await rejection(runner.run({ ...named, text: "select 1 / ($1::int - 1)" }))).code).toBe("22012")
+    await runner.run({ ...named, name: "pgtusk_test_other" })
+    expect(await runner.run({ text: "select name from pg_prepared_statements" })).toContainEqual({ name: "pgtusk_test_other" })
+  })
+})
+
+describe("isolation", () => {
+  test("single statements are READ COMMITTED where the database's default is another, and the session keeps its own", async () => {
+    await on.db.query("create table if not exists levels (level text, n int check (n > 0))")
+    await on.db.query(`alter database "${on.db.name}" set default_transaction_isolation = 'serializable'`)
+    const strict = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    try {
+      const target = new Runner(strict, "here")
+      const text = "insert into levels values (current_setting('transaction_isolation'), $1) returning level"
+      for (let i = 0; i < 2; i++) expect(await target.run({ name: "pgtusk_test_level", text, values: [1] })).toEqual([{ level: "read committed" }])
+      expect((await rejection(target.run({ text, values: [0] }))).code).toBe("23514")
+      expect(await on.db.query("select level from levels")).toEqual([{ level: "read committed" }, { level: "read committed" }])
+      expect((await strict.query("select current_setting('transaction_isolation') as level")).rows).toEqual([{ level: "serializable" }])
+      expect([strict.totalCount, strict.idleCount]).toEqual([1, 1])
+    } finally {
+      await strict.end()
+      await on.db.query(`alter database "${on.db.name}" reset default_transaction_isolation`)
+    }
   })
 })
 
@@ -171,6 +246,24 @@ describe("targetOf", () => {
     ["postgres://[::1]:5433/app", "::1:5433/app"],
   ])("%s is %s", (url, target) => {
     expect(targetOf(parseConnectionString(url))).toBe(target)
+  })
+})
+
+describe("application_name", () => {
+  const withName = (url: string): string => {
+    const named = new URL(url)
+    named.searchParams.set("application_name", "shop")
+    return named.href
+  }
+  test.each([
+    ["ours, when nobody gave one", () => ({ connectionString: on.db.url }), "pgtusk test"],
+    ["the connection string's", () => ({ connectionString: withName(on.db.url) }), "shop"],
+    ["that of a pool's settings", () => ({ connectionString: on.db.url, application_name: "shop" }), "shop"],
+  ])("is %s", async (_, config, name) => {
+    const own = createPool(config(), 1, logger, "test")
+    expect((await own.query("select current_setting('application_name') as name")).rows).toEqual([{ name }])
+    expect(applicationNameOf(config(), "test")).toBe(name)
+    await own.end()
   })
 })
 
