@@ -12,8 +12,6 @@ export default defineConfig({
     globalSetup: ["test/support/global-setup.ts"],
     pool: "forks",
     maxWorkers: 2,
-    // A second try does not mend a fault: the reporter marks the test (retry x1), and it is to be looked into. It keeps one from hiding all the others.
-    retry: process.env["CI"] ? 1 : 0,
     testTimeout: 30_000,
     hookTimeout: 30_000,
     teardownTimeout: 30_000,
