@@ -1,7 +1,7 @@
 -- Stores jobs that need nothing but an insert, one or ten thousand, and returns the lanes that gained work and the time until the first delayed one.
 -- $1 ids, $2 queues, $3 tasks, $4 priorities, $5 max_attempts, $6 args; then, null where no job has one: $7 delays in ms, $8 instants, $9 ttls in ms,
--- $10 headers, $11 options, $12 keys of concurrency, $13 of rate
--- limits. After a lost answer add_jobs repeats it, which leaves alone what is already there.
+-- $10 headers, $11 options, $12 keys of concurrency limits, $13 of rate limits. After a lost answer add_jobs repeats it, which leaves alone what is
+-- already there.
 -- unnest with ordinality keeps the order of the calls; seq follows it.
 with added as (
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)

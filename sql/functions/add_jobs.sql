@@ -200,8 +200,8 @@ begin
     from meant m
   ), replaced as (
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
-      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), concurrency_key = w.concurrency_key,
-      rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
+      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0,
+      concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key)
     from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
     returning j.run_at
   ), added as (

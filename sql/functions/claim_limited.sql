@@ -28,7 +28,7 @@ declare
   furthest constant integer := 256;
   settings record;
   found_group record;
-  whole boolean := false;
+  whole boolean;
   listening boolean;
   number bigint;
   at bigint := coalesce(after, -9223372036854775808);
@@ -55,7 +55,7 @@ declare
   contended boolean := false;
   soonest double precision;
 begin
-  select coalesce(q.paused, false) as paused, q.concurrency, q.rate_limit into settings from {schema}.queues q where q.name = in_queue;
+  select q.paused, q.concurrency, q.rate_limit into settings from {schema}.queues q where q.name = in_queue;
   whole := settings.concurrency is not null or settings.rate_limit is not null;
   if settings.paused then
     complete := true;
@@ -217,6 +217,6 @@ begin
   end if;
   return query select null::uuid, null::bigint, null::smallint, null::bigint, null::text, null::integer, null::integer, null::jsonb, null::jsonb, null::jsonb,
     null::double precision, null::double precision, null::boolean, null::double precision,
-    jsonb_build_object('at', at::text, 'complete', complete, 'blocked', blocked, 'contended', contended, 'waitMs', soonest, 'whole', coalesce(whole, false));
+    jsonb_build_object('at', at::text, 'complete', complete, 'blocked', blocked, 'contended', contended, 'waitMs', soonest, 'whole', whole);
 end
 $$

@@ -379,8 +379,8 @@ begin
     from meant m
   ), replaced as (
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
-      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), concurrency_key = w.concurrency_key,
-      rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0
+      max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0,
+      concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key)
     from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
     returning j.run_at
   ), added as (
@@ -555,7 +555,7 @@ declare
   furthest constant integer := 256;
   settings record;
   found_group record;
-  whole boolean := false;
+  whole boolean;
   listening boolean;
   number bigint;
   at bigint := coalesce(after, -9223372036854775808);
@@ -582,7 +582,7 @@ declare
   contended boolean := false;
   soonest double precision;
 begin
-  select coalesce(q.paused, false) as paused, q.concurrency, q.rate_limit into settings from {schema}.queues q where q.name = in_queue;
+  select q.paused, q.concurrency, q.rate_limit into settings from {schema}.queues q where q.name = in_queue;
   whole := settings.concurrency is not null or settings.rate_limit is not null;
   if settings.paused then
     complete := true;
@@ -738,7 +738,7 @@ begin
   end if;
   return query select null::uuid, null::bigint, null::smallint, null::bigint, null::text, null::integer, null::integer, null::jsonb, null::jsonb, null::jsonb,
     null::double precision, null::double precision, null::boolean, null::double precision,
-    jsonb_build_object('at', at::text, 'complete', complete, 'blocked', blocked, 'contended', contended, 'waitMs', soonest, 'whole', coalesce(whole, false));
+    jsonb_build_object('at', at::text, 'complete', complete, 'blocked', blocked, 'contended', contended, 'waitMs', soonest, 'whole', whole);
 end
 $$`,
   drop_on: `create or replace function {schema}.drop_on(final {schema}.job_state, own jsonb, of_queue jsonb) returns date
@@ -951,40 +951,49 @@ begin
   return dropped;
 end
 $$`,
+  rate_now: `create or replace function {schema}.rate_now(of_kind text, of_name text, of_key text, rule jsonb,
+  out most double precision, out per_ms double precision, out clock timestamptz, out tokens double precision, out span interval, out starts timestamptz[], out counts integer[])
+language plpgsql volatile
+as $$
+declare
+  past record;
+begin
+  most := {schema}.amount(rule -> 'limit', 1000000000);
+  per_ms := greatest({schema}.amount(rule -> 'perMs', 3155760000000), 1);
+  select r.at, r.tokens, r.starts, r.counts into past from {schema}.rates r where r.kind = of_kind and r.name = of_name and r.key = of_key;
+  clock := greatest(clock_timestamp(), past.at);
+  if rule ->> 'strategy' = 'token-bucket' then
+    tokens := least(most, coalesce(past.tokens + extract(epoch from clock - past.at)::double precision * 1000 * most / per_ms, most));
+    return;
+  end if;
+  span := (per_ms + least(per_ms * 0.05, 25)) * interval '1 millisecond';
+  select coalesce(array_agg(s.at order by s.i), '{}'), coalesce(array_agg(s.n order by s.i), '{}') into starts, counts
+  from unnest(past.starts, past.counts) with ordinality s (at, n, i) where s.at > clock - span;
+end
+$$`,
   rate_room: `create or replace function {schema}.rate_room(of_kind text, of_name text, of_key text, rule jsonb, out room integer, out wait_ms double precision)
 language plpgsql volatile
 as $$
 declare
-  most constant double precision := {schema}.amount(rule -> 'limit', 1000000000);
-  per constant double precision := greatest({schema}.amount(rule -> 'perMs', 3155760000000), 1);
-  past record;
-  clock timestamptz;
-  since timestamptz;
-  tokens double precision;
+  rate record;
 begin
-  room := most::integer;
-  if most is null or most = 0 then
+  select r.* into rate from {schema}.rate_now(of_kind, of_name, of_key, rule) r;
+  room := rate.most::integer;
+  if rate.most is null or rate.most = 0 then
     return;
   end if;
-  select r.at, r.tokens, r.starts, r.counts into past from {schema}.rates r where r.kind = of_kind and r.name = of_name and r.key = of_key;
-  if not found then
-    return;
-  end if;
-  clock := greatest(clock_timestamp(), past.at);
-  if rule ->> 'strategy' = 'token-bucket' then
-    tokens := least(most, coalesce(past.tokens, most) + extract(epoch from clock - past.at)::double precision * 1000 * most / per);
-    room := floor(tokens + 0.000001)::integer;
+  if rate.tokens is not null then
+    room := floor(rate.tokens + 0.000001)::integer;
     if room < 1 then
-      wait_ms := (1 - tokens) * per / most;
+      wait_ms := (1 - rate.tokens) * rate.per_ms / rate.most;
     end if;
     return;
   end if;
-  since := clock - (per + least(per * 0.05, 25)) * interval '1 millisecond';
-  select greatest(most - coalesce(sum(s.n), 0), 0)::integer into room from unnest(past.starts, past.counts) s (at, n) where s.at > since;
+  select greatest(rate.most - coalesce(sum(s.n), 0), 0)::integer into room from unnest(rate.counts) s (n);
   if room < 1 then
-    select extract(epoch from min(s.at) - since)::double precision * 1000 into wait_ms
-    from (select u.at, sum(u.n) over (order by u.at desc, u.i desc) - u.n as later from unnest(past.starts, past.counts) with ordinality u (at, n, i)) s
-    where s.later < most and s.at > since;
+    select extract(epoch from min(s.at) - (rate.clock - rate.span))::double precision * 1000 into wait_ms
+    from (select u.at, sum(u.n) over (order by u.at desc, u.i desc) - u.n as later from unnest(rate.starts, rate.counts) with ordinality u (at, n, i)) s
+    where s.later < rate.most;
   end if;
 end
 $$`,
@@ -1325,39 +1334,35 @@ $$`,
 language plpgsql volatile
 as $$
 declare
-  most constant double precision := {schema}.amount(rule -> 'limit', 1000000000);
-  per constant double precision := greatest({schema}.amount(rule -> 'perMs', 3155760000000), 1);
-  past record;
-  clock timestamptz;
+  rate record;
   until timestamptz;
   left_tokens double precision;
   new_starts timestamptz[];
   new_counts integer[];
   last integer;
 begin
-  if most is null then
+  select r.* into rate from {schema}.rate_now(of_kind, of_name, of_key, rule) r;
+  if rate.most is null then
     return;
   end if;
-  select r.at, r.tokens, r.starts, r.counts into past from {schema}.rates r where r.kind = of_kind and r.name = of_name and r.key = of_key;
-  clock := greatest(clock_timestamp(), past.at);
-  if rule ->> 'strategy' = 'token-bucket' then
-    left_tokens := greatest(least(most, coalesce(past.tokens + extract(epoch from clock - past.at)::double precision * 1000 * most / per, most)) - n, 0);
-    until := clock + (most - left_tokens) * per / greatest(most, 1) * interval '1 millisecond';
+  if rate.tokens is not null then
+    left_tokens := greatest(rate.tokens - n, 0);
+    until := rate.clock + (rate.most - left_tokens) * rate.per_ms / greatest(rate.most, 1) * interval '1 millisecond';
   else
-    until := clock + (per + least(per * 0.05, 25)) * interval '1 millisecond';
-    select coalesce(array_agg(s.at order by s.i), '{}'), coalesce(array_agg(s.n order by s.i), '{}') into new_starts, new_counts
-    from unnest(past.starts, past.counts) with ordinality s (at, n, i) where s.at > clock - (until - clock);
+    until := rate.clock + rate.span;
+    new_starts := rate.starts;
+    new_counts := rate.counts;
     last := cardinality(new_starts);
-    if last > 0 and floor(extract(epoch from new_starts[last]) * 200000 / per) = floor(extract(epoch from clock) * 200000 / per) then
-      new_starts[last] := clock;
+    if last > 0 and floor(extract(epoch from new_starts[last]) * 200000 / rate.per_ms) = floor(extract(epoch from rate.clock) * 200000 / rate.per_ms) then
+      new_starts[last] := rate.clock;
       new_counts[last] := new_counts[last] + n;
     else
-      new_starts := new_starts || clock;
+      new_starts := new_starts || rate.clock;
       new_counts := new_counts || n;
     end if;
   end if;
   insert into {schema}.rates as r (at, expires_at, tokens, kind, name, key, starts, counts)
-  values (clock, until, left_tokens, of_kind, of_name, of_key, new_starts, new_counts)
+  values (rate.clock, until, left_tokens, of_kind, of_name, of_key, new_starts, new_counts)
   on conflict (kind, name, key) do update
   set at = excluded.at, expires_at = excluded.expires_at, tokens = excluded.tokens, starts = excluded.starts, counts = excluded.counts;
 end

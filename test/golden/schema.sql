@@ -322,6 +322,10 @@ CREATE OR REPLACE FUNCTION tusk.partitions()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp';
 
+CREATE OR REPLACE FUNCTION tusk.rate_now(of_kind text, of_name text, of_key text, rule jsonb, OUT most double precision, OUT per_ms double precision, OUT clock timestamp with time zone, OUT tokens double precision, OUT span interval, OUT starts timestamp with time zone[], OUT counts integer[])
+ RETURNS record
+ LANGUAGE plpgsql;
+
 CREATE OR REPLACE FUNCTION tusk.rate_room(of_kind text, of_name text, of_key text, rule jsonb, OUT room integer, OUT wait_ms double precision)
  RETURNS record
  LANGUAGE plpgsql;
