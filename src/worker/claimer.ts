@@ -100,16 +100,21 @@ export class QueueClaimer {
   }
 
   /** There may be work in this lane. */
-  hint({ priority, seq }: LaneHint): void {
-    if (priority === LIMITED_LANE || this.limited.whole) this.limited.hint()
-    else this.lanes.hint(priority, seq)
+  hint(lane: LaneHint): void {
+    this.#note(lane)
+    this.pump()
   }
 
   /** What a sweep has found of this queue. */
   swept(lanes: readonly LaneHint[]): void {
     this.limited.whole = lanes.some((lane) => lane.priority === LIMITED_QUEUE)
-    for (const lane of lanes) this.hint(lane)
+    for (const lane of lanes) this.#note(lane)
     this.pump()
+  }
+
+  #note({ priority, seq }: LaneHint): void {
+    if (priority === LIMITED_LANE || this.limited.whole) this.limited.hint()
+    else this.lanes.hint(priority, seq)
   }
 
   /** Runs have ended, and that is recorded. `madeRoom`: limited ones, so that others of their keys may start. */

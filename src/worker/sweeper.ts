@@ -16,7 +16,8 @@ export interface SweeperOptions extends Omit<ServiceOptions, "name"> {
   readonly queues: readonly string[]
   readonly pollMs: number
   readonly mayClaim: () => boolean
-  readonly found: (lanes: readonly LaneHint[]) => void
+  /** What it found, by queue. */
+  readonly found: (lanes: ReadonlyMap<string, readonly LaneHint[]>) => void
 }
 
 const MIN_PAUSE_MS = 250
@@ -61,7 +62,14 @@ export class Sweeper extends Service {
         ...this.#options.statements.sweep,
         values: [this.#options.queues],
       })
-      this.#options.found(rows.map((row) => ({ queue: row.queue, priority: row.priority, seq: Number(row.seq) })))
+      const lanes = new Map<string, LaneHint[]>()
+      for (const { queue, priority, seq } of rows) {
+        const lane = { queue, priority, seq: Number(seq) }
+        const known = lanes.get(queue)
+        if (known === undefined) lanes.set(queue, [lane])
+        else known.push(lane)
+      }
+      this.#options.found(lanes)
     }
     const now = performance.now()
     this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, Math.min(SHARE * (now - began), this.#options.pollMs)))

@@ -180,7 +180,7 @@ export class QueueWorker implements Worker {
       pollMs: options.pollMs,
       mayClaim: () => this.#mayClaim(),
       found: (lanes) => {
-        for (const claimer of this.#claimers.values()) claimer.swept(lanes.filter((lane) => lane.queue === claimer.queue))
+        for (const claimer of this.#claimers.values()) claimer.swept(lanes.get(claimer.queue) ?? [])
       },
     })
     this.#progress = new Progress({
@@ -315,7 +315,6 @@ export class QueueWorker implements Worker {
     switch (hint.kind) {
       case "lane":
         this.#claimers.get(hint.lane.queue)?.hint(hint.lane)
-        this.#claimers.get(hint.lane.queue)?.pump()
         return
       case "due":
         this.#duties.hint(hint.ms)
