@@ -163,8 +163,6 @@ export class JobTransaction {
   #close(broken: Error | undefined): void {
     this.#open = false
     this.#client.off("error", this.#onError)
-    // The client may emit a late error on its way out.
-    if (broken !== undefined) this.#client.on("error", () => undefined)
     this.#options.release(broken)
   }
 }

@@ -78,7 +78,7 @@ test("a paused queue starts nothing, under limits too", async () => {
   await tusk.queue(queue).configure({ concurrency: 5 })
   await tusk.queue(queue).pause()
   const job = await limited.enqueue()
-  const [polled] = [on.name("other")]
+  const polled = on.name("other")
   const other = task({ name: polled, queue: polled }, () => "ran")
   await on.work({ queues: [polled] })
   await (await other.enqueue()).result({ timeout: 10 })

@@ -1,10 +1,10 @@
 /** A real PgBouncer in transaction mode, where it is installed (`apt-get install pgbouncer`). */
 import { spawn, spawnSync } from "node:child_process"
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs"
-import { createServer } from "node:net"
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import pg from "pg"
+import { freePort } from "../../src/postgres/embedded/server.js"
 import { waitFor } from "./wait.js"
 
 export interface PgBouncer {
@@ -84,12 +84,4 @@ async function answers(url: string): Promise<boolean> {
   } finally {
     await client.end().catch(() => {})
   }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return port
 }
