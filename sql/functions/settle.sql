@@ -28,6 +28,7 @@ set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_h
 as $$
 #variable_conflict use_column
 declare
+  goes_on boolean := false;
   any_keyed boolean;
   any_blocked boolean;
   parents uuid[];
@@ -38,6 +39,12 @@ declare
   freed record;
   resolved record;
 begin
+  -- Two statements decide by the flag, one for those that end and one for those that go on: nobody may set it between them.
+  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+    goes_on := true;
+    perform from {schema}.jobs j where j.id = any (ids) order by j.id for update;
+  end if;
+
   with s as (
     select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress) order by id
   ), gone as (
@@ -92,7 +99,7 @@ begin
     from families x where f.id = x.child_id;
   end if;
 
-  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+  if goes_on then
     with s as (
       select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress) order by id
     ), returned as (

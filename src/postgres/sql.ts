@@ -1232,6 +1232,7 @@ set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_h
 as $$
 #variable_conflict use_column
 declare
+  goes_on boolean := false;
   any_keyed boolean;
   any_blocked boolean;
   parents uuid[];
@@ -1242,6 +1243,10 @@ declare
   freed record;
   resolved record;
 begin
+  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+    goes_on := true;
+    perform from {schema}.jobs j where j.id = any (ids) order by j.id for update;
+  end if;
   with s as (
     select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress) order by id
   ), gone as (
@@ -1291,7 +1296,7 @@ begin
     update {schema}.finished_jobs f set options = coalesce(f.options, '{}') || jsonb_build_object('edges', x.edges)
     from families x where f.id = x.child_id;
   end if;
-  if 'retry' = any (outcomes) or 'snoozed' = any (outcomes) or 'released' = any (outcomes) then
+  if goes_on then
     with s as (
       select * from unnest(ids, leases, outcomes, delays, errors, progress) s (id, lease, outcome, delay, error, last_progress) order by id
     ), returned as (

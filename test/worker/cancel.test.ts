@@ -1,5 +1,6 @@
+import pg from "pg"
 import { describe, expect, test } from "vitest"
-import { currentJob, task } from "../../src/index.js"
+import { currentJob, snooze, task } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { eventsOf, Gate, ground, reaches } from "./ground.js"
 
@@ -95,6 +96,37 @@ describe("cancel()", () => {
     await waitFor(() => events.some((e) => e.name === "job:cancelled"))
     expect(events.some((e) => e.name === "job:completed")).toBe(false)
   })
+
+  test.each(["snoozes", "fails and would be retried", "goes back because its worker stops"])(
+    "that commits at the very moment when a run %s ends the job then",
+    async (way) => {
+      const queue = g.name("q")
+      const gate = new Gate()
+      const run = task({ name: g.name("t"), queue, retries: 3 }, async () => {
+        await gate.pass("x", currentJob().signal)
+        if (way === "snoozes") snooze("1h")
+        throw new Error("again")
+      })
+      g.open()
+      const worker = await g.work({ queues: [queue] })
+      const job = await run.enqueue()
+      await waitFor(() => gate.waiting === 1)
+      const admin = new pg.Client({ connectionString: g.db.url })
+      await admin.connect()
+      try {
+        await admin.query("begin")
+        await admin.query("select tusk.cancel_jobs(array[$1::uuid], 'at the same time')", [job.id])
+        const stopped = way === "goes back because its worker stops" ? worker.stop() : gate.open()
+        const waits = "select 1 from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock' and query like '%settle%'"
+        await waitFor(async () => (await g.db.query(waits)).length === 1, { what: "the outcome to wait for the cancel" })
+        await admin.query("commit")
+        await stopped
+      } finally {
+        await admin.end()
+      }
+      expect(await job.settled({ timeout: 10 })).toMatchObject({ error: { code: "JOB_CANCELLED", message: "at the same time" } })
+    },
+  )
 
   test("reaches a handler by the heartbeat when the notification is lost", async () => {
     const { queue, gate, reasons, heeding } = holding()
