@@ -32,6 +32,8 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   /** The floor under hints, in milliseconds. */
   readonly pollMs: number
   readonly rescueEveryMs: number
+  /** How often jobs whose worker has no row are looked for. */
+  readonly orphansEveryMs: number
   readonly ended: (jobs: readonly EndedJob[], how: "expired" | "failed" | "cancelled" | "stalled") => void
 }
 
@@ -39,7 +41,6 @@ const BATCH = 500
 const SCHEDULES_A_ROUND = 100
 const BUSY_PAUSE_MS = 20
 const PRUNE_EVERY_MS = 60_000
-const ORPHANS_EVERY_MS = 60_000
 const PARTITIONS_EVERY_MS = 3_600_000
 
 /** A duty, when it is due next, and its own pause after a failure: one that fails holds up no other. */
@@ -173,7 +174,7 @@ export class Duties extends Service {
   async #runRescue(): Promise<number> {
     const orphans = performance.now() >= this.#orphansAt
     if (await this.#rescue(orphans)) return 0
-    if (orphans) this.#orphansAt = performance.now() + ORPHANS_EVERY_MS
+    if (orphans) this.#orphansAt = performance.now() + this.#options.orphansEveryMs
     return spread(this.#options.rescueEveryMs)
   }
 

@@ -44,23 +44,32 @@ export class LostClaims extends Service {
     this.spawn(() => this.loop(() => this.#step()))
   }
 
+  /** For a worker that holds nothing any more and is about to go: whatever still is its own goes back, however young. */
+  async last(): Promise<void> {
+    await this.#giveBack(0)
+  }
+
   async #step(): Promise<number> {
     const wait = this.#dueAt - performance.now()
     if (wait > 0) return wait
     this.#dueAt = performance.now() + EVERY_MS * (0.9 + 0.2 * Math.random())
-    const { runner, statements, notifier, workerId, leaseMs, held } = this.#options
     try {
-      const [row] = await runner.run<{ settled: string[] | null; lanes: unknown }>({
-        ...statements.lost_claims,
-        values: [workerId, leaseMs, [...new Set(held())]],
-      })
-      if (row?.settled == null) return 0
-      this.logger.warn("jobs were claimed and the answer was lost; they went back", { jobs: row.settled })
-      notifier.wake(lanesOf(row.lanes))
+      await this.#giveBack(this.#options.leaseMs)
       return 0
     } catch (error) {
       this.#dueAt = 0
       throw error
     }
+  }
+
+  async #giveBack(olderThanMs: number): Promise<void> {
+    const { runner, statements, notifier, workerId, held } = this.#options
+    const [row] = await runner.run<{ settled: string[] | null; lanes: unknown }>({
+      ...statements.lost_claims,
+      values: [workerId, olderThanMs, [...new Set(held())]],
+    })
+    if (row?.settled == null) return
+    this.logger.warn("jobs were claimed and the answer was lost; they went back", { jobs: row.settled })
+    notifier.wake(lanesOf(row.lanes))
   }
 }

@@ -172,6 +172,7 @@ export class QueueWorker implements Worker {
       pollMs: options.pollMs,
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,
+      orphansEveryMs: options.leaseMs * 2,
       ended: (jobs, how) => this.#announcer.ended(jobs, how),
     })
     this.#sweeper = new Sweeper({
@@ -367,7 +368,8 @@ export class QueueWorker implements Worker {
     await this.#runs.over("returned", ABORT_GRACE_MS)
     this.#runs.decideAll()
     // A database that is away must not keep the process for ever: after a lease the jobs are rescued anyway.
-    await Promise.race([this.#settler.drained(), new Promise((resolve) => setTimeout(resolve, this.#options.leaseMs).unref())])
+    const late = new Promise<boolean>((resolve) => setTimeout(resolve, this.#options.leaseMs, false).unref())
+    const drained = await Promise.race([this.#settler.drained().then(() => true), late])
     await Promise.all([
       this.#lostClaims.stop(),
       this.#progress.stop(),
@@ -379,7 +381,8 @@ export class QueueWorker implements Worker {
     for (const undo of this.#undo.splice(0)) undo()
     for (const claimer of claimers) claimer.limited.close()
     try {
-      await this.#registration.deregister()
+      // Its row is what its jobs are rescued by: it goes only when none is left.
+      if (drained) await this.#lostClaims.last().then(() => this.#registration.deregister())
     } catch (error) {
       this.#logger.debug("the worker could not deregister; it is found dead after its lease", { error: error as Error })
     }

@@ -307,4 +307,21 @@ describe("rows that somebody wrote in SQL", () => {
     await waitFor(async () => (await g.counts(elsewhere)).active === undefined)
     for (const id of orphans) expect(["waiting", "failed"]).toContain(await tusk.job(id).state())
   })
+
+  test("jobs that are active under a worker without a row are found while another lives, not only when it starts", async () => {
+    const queue = g.name("q")
+    const tusk = g.open()
+    await tusk.work({ queues: [queue], lease: 1, poll: "100ms" })
+    const known = task({ name: g.name("known"), queue }, () => "ran")
+    await (await known.enqueue()).result({ timeout: 10 })
+    const orphan = await insert(queue, known.taskName, {
+      args: "[]",
+      state: "active",
+      lease: 1,
+      worker_id: crypto.randomUUID(),
+      attempt: 1,
+      started_at: new Date(),
+    })
+    expect(await tusk.job(orphan).result({ timeout: 20 })).toBe("ran")
+  })
 })

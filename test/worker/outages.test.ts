@@ -97,6 +97,20 @@ describe("an answer that is lost", () => {
     expect(g.log.some((line) => line.message.includes("claimed and the answer was lost"))).toBe(true)
   }, 60_000)
 
+  test("of a claim, to a worker that is told to stop then: the jobs are back before it is gone", async () => {
+    const { queue, gate, run } = holding()
+    const proxy = await proxied()
+    g.open()
+    const jobs = await run.enqueueMany([["a"], ["b"], ["c"]])
+    const lost = proxy.loseReplies("pgtusk_claim")
+    const worker = await g.work({ queues: [queue] }, { connectionString: proxy.url })
+    await lost
+    await worker.stop()
+    for (const job of jobs) expect(await job.snapshot()).toMatchObject({ state: "waiting", attempt: 0 })
+    expect(await g.db.query("select 1 from tusk.workers where id = $1", [worker.id])).toEqual([])
+    expect(gate.arrived).toEqual([])
+  }, 60_000)
+
   test("of a settle: the outcome is recorded once", async () => {
     const { queue, gate, run } = holding()
     const proxy = await proxied()
