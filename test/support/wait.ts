@@ -9,7 +9,7 @@ export interface WaitForOptions {
 
 /**
  * Asks every 5 ms until the condition gives something truthy, and returns that. A condition that throws counts as not met yet; its last
- * error, or its last value, is in the error of a time-out.
+ * value and its last error are in the error of a time-out.
  *
  *     const row = await waitFor(() => find(id), { what: "the row to appear" })
  */
@@ -22,15 +22,18 @@ export async function waitFor<T>(
   let failure: unknown
   do {
     try {
-      failure = undefined
       last = await within(condition(), deadline - performance.now())
+      failure = undefined
       if (last) return last as NonNullable<Exclude<T, false | 0 | "" | void>>
     } catch (error) {
       failure = error
     }
     await new Promise((resolve) => setTimeout(resolve, 5))
   } while (performance.now() < deadline)
-  const seen = failure === undefined ? `last value: ${show(last)}` : `last error: ${failure instanceof Error ? failure.message : show(failure)}`
+  const seen = [
+    ...(last === undefined && failure !== undefined ? [] : [`last value: ${show(last)}`]),
+    ...(failure === undefined ? [] : [`last error: ${failure instanceof Error ? failure.message : show(failure)}`]),
+  ].join("; ")
   throw new Error(`Waited ${timeout} ms for ${what} (${seen})`, failure === undefined ? undefined : { cause: failure })
 }
 
