@@ -1,2 +1,2 @@
 -- Calls the function settle (sql/functions/settle.sql): $1 worker, $2 ids, $3 leases, $4 outcomes, $5 delays, $6 results, $7 errors, $8 progress. settled is null when all of them were ours.
-select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)
+select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, ended, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)

@@ -1,6 +1,6 @@
--- Deletes jobs, live or finished, with their keys and edges. Children learn that the parent is gone. active = those that a worker must abort.
+-- Deletes jobs, live or finished, with their keys and edges. Children learn that the parent is gone; ended = those that this ended. active = those that a worker must abort.
 -- in_states: those of them that are in one of these states by now; null: any.
-create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -25,9 +25,10 @@ begin
   perform from {schema}.keys k where k.job_id = any (ids) order by k.queue, k.kind, k.key for update;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
-  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
+  select r.lanes, r.due_ms, r.watched, r.ended into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
   lanes := nullif(coalesce(live.freed, '[]') || coalesce(resolved.lanes, '[]'), '[]');
   due_ms := resolved.due_ms;
+  ended := resolved.ended;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
 $$

@@ -1,10 +1,11 @@
 -- Jobs of workers whose heartbeat is older than their lease: back to their place in the queue (the lost attempt stays counted and is given back
 -- to the budget), or failed once their worker vanished options.maxCrashes times (default 5). The worker's row goes when its last job has gone.
+-- ended: those that failed or were cancelled, and what ended in consequence (see resolve_children).
 -- orphans: look also for jobs whose worker has no row any more (it claimed at the moment when it was taken for dead); that walks all of
 -- jobs_leased, so it is asked for seldom.
 -- self: the worker that asks, which lives whatever its row says: after an outage it hands its jobs back by itself, and their attempts were no crash.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
-create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -39,9 +40,9 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.task, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+    returning j.id, j.queue, j.task, j.attempt, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
   )
-  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'attempt', attempt)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
   rescued := back.jobs;
   lanes := back.lanes;
@@ -51,18 +52,19 @@ begin
   into over_ids, over_errors
   from {schema}.jobs where id = any (lost.again) and cancel_requested;
   if cardinality(over_ids) > 0 then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
-      jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
-    into failed, cancelled from {schema}.jobs where id = any (over_ids);
+    select jsonb_agg(jsonb_build_object('id', j.id, 'queue', j.queue, 'task', j.task, 'attempt', j.attempt,
+      'state', case when j.cancel_requested then 'cancelled' else 'failed' end, 'error', case when j.cancel_requested then j.error else o.error end))
+    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on o.id = j.id;
     -- What ran under a limit makes room.
     select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
     from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
-    select e.lanes, e.due_ms, e.watched into ends
+    select e.lanes, e.due_ms, e.watched, e.ended into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;
+    ended := ended || coalesce(ends.ended, '[]');
   end if;
   if lost.n < most then
     delete from {schema}.workers w where w.id = any (rescue_jobs.workers);

@@ -2,10 +2,11 @@
 --   completed, or an edge "run"   the edge goes; with its last edge a child becomes waiting (delayed, if its own time is still to come)
 --   else "block"                  the edge stays, until the parent is retried and succeeds (one that is removed, or not kept, never can: then as "cancel")
 --   else "fail" / "cancel"        the child ends failed / cancelled, which is an end for its own children in turn
+-- ended: those that this ended, and theirs: [{id, queue, task, state, error}].
 -- results: what completed parents returned; it goes into the children's args where an edge has paths.
 -- Children are locked in the order of their ids, so two parents that end at once cannot deadlock over the children that they share; each then
 -- counts down the row that the other has committed.
-create or replace function {schema}.resolve_children(ended uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -15,11 +16,11 @@ declare
   edge record;
   ends record;
 begin
-  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (ended)) order by id for update;
+  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents)) order by id for update;
 
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(ended, states, results) e (id, state, result) on d.parent_id = e.id
+    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = e.id
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
@@ -27,7 +28,7 @@ begin
   end loop;
 
   with allowed as (
-    delete from {schema}.job_dependencies d using unnest(ended, states) e (id, state)
+    delete from {schema}.job_dependencies d using unnest(resolve_children.parents, states) e (id, state)
     where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
     returning d.child_id
   ), counted as (
@@ -48,21 +49,24 @@ begin
   lanes := freed.lanes;
   due_ms := freed.due_ms;
 
-  select array_agg(child_id) as ids, array_agg(outcome) as outcomes, array_agg(error) as errors
+  select array_agg(child_id) as ids, array_agg(outcome) as outcomes, array_agg(x.error) as errors,
+    jsonb_agg(jsonb_build_object('id', child_id, 'queue', j.queue, 'task', j.task, 'state', outcome, 'error', x.error)) as told
   into doomed
   from (select distinct on (d.child_id) d.child_id,
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(ended, states) e (id, state) on d.parent_id = e.id
+        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = e.id
         where e.state <> 'completed'
           and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
-        order by d.child_id, d.on_failure = 'fail' desc) x;
+        order by d.child_id, d.on_failure = 'fail' desc) x
+  join {schema}.jobs j on j.id = x.child_id;
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);
     watched := ends.watched;
+    ended := doomed.told || coalesce(ends.ended, '[]');
   end if;
 end
 $$

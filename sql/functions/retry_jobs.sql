@@ -3,10 +3,10 @@
 -- Children that are still blocked by them wait on. One that ended while it was itself blocked waits for the same parents again: for one that has
 -- not completed until that is retried and succeeds, whatever the edge said, since it has been asked to run; one that is gone is no matter, and
 -- its result is undefined.
--- Returns the ids and the lanes. Twice: the second finds nothing finished.
+-- Returns the ids, once more with queue and task (retried), the lanes, and what ended in consequence (see resolve_children). Twice: the second finds nothing finished.
 -- Locks: jobs (parents, to become parents again), then finished jobs, each in the order of their ids, as in add_jobs. A call that makes a child
 -- of a finished job holds it for share; its edge is seen by the statements after the lock.
-create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb)
+create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -42,10 +42,11 @@ begin
           from gone) g
     order by g.finished_at
     on conflict do nothing
-    returning id
+    returning id, queue, task
   )
-  select array_agg(id) as ids into back from returned;
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as told into back from returned;
   ids := back.ids;
+  retried := back.told;
   if ids is null then
     return;
   end if;
@@ -78,11 +79,13 @@ begin
     update {schema}.jobs j set has_children = true
     where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
     -- Parents that have ended meanwhile decide at once.
-    select r.lanes into resolved
+    select r.lanes, r.watched, r.ended into resolved
     from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
           from {schema}.finished_jobs f where f.id = any (of_edges)) e, {schema}.resolve_children(e.ids, e.states, e.results) r
     where e.ids is not null;
     lanes := resolved.lanes;
+    watched := resolved.watched;
+    ended := resolved.ended;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
   from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;

@@ -10,8 +10,9 @@
 --   progress         the last one reported and not yet stored.
 --
 -- A cancelled flag on the row wins over any outcome: the late result is dropped and the job ends cancelled.
--- Returns: settled = ids that were ours (the rest have lost their lease); cancelled = those that ended cancelled by the flag; watched = those
--- whose end somebody waits for; lanes = [[queue, priority, lowest seq]] that became claimable; due_ms = until the earliest delayed one.
+-- Returns: settled = ids that were ours (the rest have lost their lease); cancelled = {id: error} of
+-- those that ended cancelled by the flag; watched = those whose end somebody waits for; lanes = [[queue, priority, lowest seq]] that became
+-- claimable; due_ms = until the earliest delayed one; ended = children that ended in consequence (see resolve_children).
 --
 -- Twice, or after a commit whose answer was lost: the second call finds no row with that lease and changes nothing.
 -- Rows are taken in the order of their ids, as by all who lock several: so it cannot deadlock with a call that enqueues children of two of them.
@@ -22,7 +23,7 @@
 -- jobs_leased once a row).
 create or replace function {schema}.settle(
   worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
-  out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
+  out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
 set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -70,7 +71,7 @@ begin
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
   )
-  select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
@@ -133,10 +134,11 @@ begin
   end if;
 
   if parents is not null then
-    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
+    select r.lanes, r.due_ms, r.watched, r.ended into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due_ms := least(due_ms, resolved.due_ms);
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+    ended := resolved.ended;
   end if;
 end
 $$

@@ -1,25 +1,32 @@
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
-import { lanesOf, type Notifier } from "../postgres/wake.js"
+import type { Notifier } from "../postgres/wake.js"
 import { checkDue } from "../task/job-option-checks.js"
 import type { Duration } from "../task/types.js"
+import { Aftermath, type Consequences, type ToldJob } from "./consequences.js"
+import type { EventFeed } from "./event-feed.js"
 import type { JobState } from "./types.js"
 
 /** The SQL functions that change jobs, for one id or many. */
 export class JobAdmin {
   readonly #runner: Runner
   readonly #notifier: Notifier
+  readonly #events: EventFeed
+  readonly #aftermath: Aftermath
   readonly #texts: { cancel: string; retry: string; remove: string }
   readonly #statements: Statements
 
-  constructor(options: { runner: Runner; notifier: Notifier; statements: Statements; quoted: string }) {
+  constructor(options: { runner: Runner; notifier: Notifier; events: EventFeed; statements: Statements; quoted: string }) {
     this.#runner = options.runner
     this.#notifier = options.notifier
+    this.#events = options.events
+    this.#aftermath = new Aftermath(options)
     this.#statements = options.statements
+    const subscribed = `exists (select from ${options.quoted}.subscribers where expires_at > now()) as subscribed`
     this.#texts = {
-      cancel: `select ids, active, lanes, due_ms, watched from ${options.quoted}.cancel_jobs($1, $2)`,
-      retry: `select ids, lanes, null as due_ms, null as watched, null as active from ${options.quoted}.retry_jobs($1)`,
-      remove: `select ids, active, lanes, due_ms, watched from ${options.quoted}.remove_jobs($1, $2)`,
+      cancel: `select ids, active, null as retried, lanes, due_ms, watched, ended, ${subscribed} from ${options.quoted}.cancel_jobs($1, $2)`,
+      retry: `select ids, null as active, retried, lanes, null as due_ms, watched, ended, ${subscribed} from ${options.quoted}.retry_jobs($1)`,
+      remove: `select ids, active, null as retried, lanes, due_ms, watched, ended, ${subscribed} from ${options.quoted}.remove_jobs($1, $2)`,
     }
   }
 
@@ -54,19 +61,21 @@ export class JobAdmin {
   }
 
   async #change(query: { text: string; values: unknown[] }): Promise<readonly string[]> {
-    const [row] = await this.#runner.run<{
-      ids: string[] | null
-      active: string[] | null
-      lanes: unknown
-      due_ms: number | null
-      watched: string[] | null
-    }>(query)
+    const [row] = await this.#runner.run<ChangeRow>(query)
     if (row === undefined) return []
-    this.#notifier.wake(lanesOf(row.lanes), row.due_ms)
+    this.#events.seen(row.subscribed)
     if (row.active !== null) this.#notifier.cancel(row.active)
-    if (row.watched !== null) this.#notifier.ended(row.watched)
+    this.#aftermath.tell("job:retrying", row.retried)
+    this.#aftermath.follow(row)
     return row.ids ?? []
   }
+}
+
+interface ChangeRow extends Consequences {
+  readonly ids: string[] | null
+  readonly active: string[] | null
+  readonly retried: ToldJob[] | null
+  readonly subscribed: boolean
 }
 
 interface MovedRow {

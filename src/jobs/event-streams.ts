@@ -46,7 +46,11 @@ export async function* jobEvents(
   try {
     await off.ready
     const first = eventsOfState(await read())
-    for (const event of first) yield event
+    let progress = ""
+    for (const event of first) {
+      if (event.name === "job:progress") progress = progressOf(event)
+      yield event
+    }
     if (first.some((event) => END_EVENTS.has(event.name))) return
     // The end comes even if its notification is lost.
     ended(aborter.signal).then(
@@ -57,7 +61,11 @@ export async function* jobEvents(
     )
     for await (const event of unread.read()) {
       // Told already, as the state that we began with.
-      if (event.name !== "job:progress" && first.some((known) => known.name === event.name && known.attempt === event.attempt)) continue
+      if (event.name === "job:progress") {
+        // The same again, as stored and as reported, is no news.
+        if (progressOf(event) === progress) continue
+        progress = progressOf(event)
+      } else if (first.some((known) => known.name === event.name && known.attempt === event.attempt)) continue
       yield event
       if (END_EVENTS.has(event.name)) return
     }
@@ -65,6 +73,10 @@ export async function* jobEvents(
     off()
     aborter.abort()
   }
+}
+
+function progressOf({ attempt, progress, data }: JobEvent): string {
+  return JSON.stringify([attempt, progress, data])
 }
 
 /** A job's state, told as the event that led to it. */

@@ -140,7 +140,7 @@ export class Jobs {
       if (hint.kind === "ended") waiter.told(hint.ids)
     })
     const ready = async (): Promise<void> => void (await this.#database.ready())
-    const admin = new JobAdmin({ runner, notifier, statements, quoted: names.quoted })
+    const admin = new JobAdmin({ runner, notifier, events: this.events, statements, quoted: names.quoted })
     this.#parts = {
       context: { runner, statements, notifier, waiter, admin, events: this.events },
       enqueuer: new Enqueuer({ runner, statements, names, notifier, logger, ready, events: this.events }),

@@ -2,7 +2,7 @@
 
 /** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
 export const statementTexts = {
-  abandon: `select ended, lanes, due_ms, watched from {schema}.abandon_children($1)`,
+  abandon: `select gone_parents, ended, lanes, due_ms, watched from {schema}.abandon_children($1)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
 from unnest($1::uuid[], $2::bigint[]) r (id, lease)
 left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
@@ -151,8 +151,17 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
-  rescue: `select rescued, failed, cancelled, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2, $3)`,
-  settle: `select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+  rescue: `select rescued, ended, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2, $3)`,
+  settle: `select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, ended, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+  settled_before: `select r.id, case when x.state = 'cancelled' then x.error end as cancelled
+from unnest($1::uuid[], $3::integer[]) r (id, attempt)
+cross join lateral (
+  select f.state::text, f.error from {schema}.finished_jobs f where f.id = r.id and f.worker_id = $2::uuid and f.attempt = r.attempt
+  union all
+  select j.state::text, null from {schema}.jobs j
+  where j.id = r.id and j.attempt = r.attempt and j.attempts @> jsonb_build_array(jsonb_build_object('attempt', r.attempt, 'worker', $2::uuid))
+    and not j.attempts @> jsonb_build_array(jsonb_build_object('attempt', r.attempt, 'error', jsonb_build_object('name', 'WorkerLostError')))
+) x`,
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
   (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id) as waiting_for
@@ -192,7 +201,7 @@ where j.id = any ($1::uuid[]) and not exists (select from free f where f.id = j.
 
 /** Functions that the migrations create. */
 export const functionTexts = {
-  abandon_children: `create or replace function {schema}.abandon_children(most integer, out ended integer, out lanes jsonb, out due_ms double precision, out watched uuid[])
+  abandon_children: `create or replace function {schema}.abandon_children(most integer, out gone_parents integer, out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -203,9 +212,9 @@ begin
   from (select distinct d.parent_id from {schema}.job_dependencies d
         where not exists (select from {schema}.jobs j where j.id = d.parent_id)
           and not exists (select from {schema}.finished_jobs f where f.id = d.parent_id) limit most) x;
-  ended := coalesce(cardinality(gone), 0);
+  gone_parents := coalesce(cardinality(gone), 0);
   if gone is not null then
-    select r.lanes, r.due_ms, r.watched into lanes, due_ms, watched
+    select r.lanes, r.due_ms, r.watched, r.ended into lanes, due_ms, watched, ended
     from {schema}.resolve_children(gone, array_fill('removed'::text, array[cardinality(gone)]), null) r;
   end if;
 end
@@ -456,7 +465,7 @@ language sql stable
 as $$
   select jsonb_build_array(jsonb_build_object('attempt', number, 'startedAt', started_at, 'endedAt', now(), 'worker', worker, 'error', error))
 $$`,
-  cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -465,15 +474,17 @@ declare
   found record;
 begin
   with locked as (
-    select id, state from {schema}.jobs where id = any (targets) order by id for update
+    select id, state, queue, task from {schema}.jobs where id = any (targets) order by id for update
   ), flagged as (
     update {schema}.jobs j set cancel_requested = true, error = failure from locked l where j.id = l.id and l.state = 'active' and not j.cancel_requested returning j.id
   )
-  select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running into found from locked l;
+  select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running,
+    jsonb_agg(jsonb_build_object('id', l.id, 'queue', l.queue, 'task', l.task, 'state', 'cancelled', 'error', failure)) filter (where l.state <> 'active') as told
+  into found from locked l;
   active := found.running;
   ids := coalesce(found.still, '{}') || coalesce(found.running, '{}');
   if found.still is not null then
-    select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched
+    select e.lanes, e.due_ms, e.watched, found.told || coalesce(e.ended, '[]') into lanes, due_ms, watched, ended
     from {schema}.settle(null, found.still, null, array_fill('cancelled'::text, array[cardinality(found.still)]), null, null,
       array_fill(failure, array[cardinality(found.still)]), null) e;
   end if;
@@ -893,16 +904,16 @@ declare
   ends record;
 begin
   select array_agg(x.id) as ids, array_agg('expired'::text) as outcomes,
-    jsonb_agg(jsonb_build_object('id', x.id, 'queue', x.queue, 'task', x.task)) as ended,
-    array_agg(jsonb_build_object('name', 'JobExpiredError', 'message', format('Its ttl ran out %s after it was enqueued, before a run could start', x.age))) as errors
+    jsonb_agg(jsonb_build_object('id', x.id, 'queue', x.queue, 'task', x.task, 'state', 'expired', 'error', x.error)) as told, array_agg(x.error) as errors
   into due
-  from (select j.id, j.queue, j.task, date_trunc('milliseconds', j.expires_at - j.created_at) as age from {schema}.jobs j
+  from (select j.id, j.queue, j.task, jsonb_build_object('name', 'JobExpiredError', 'message', format('Its ttl ran out %s after it was enqueued, before a run could start',
+          date_trunc('milliseconds', j.expires_at - j.created_at))) as error
+        from {schema}.jobs j
         where j.state <> 'active' and j.expires_at is not null and j.expires_at <= now() order by j.expires_at limit most for update skip locked) x;
   if due.ids is null then
     return;
   end if;
-  ended := due.ended;
-  select e.lanes, e.due_ms, e.watched into lanes, due_ms, watched from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
+  select e.lanes, e.due_ms, e.watched, due.told || coalesce(e.ended, '[]') into lanes, due_ms, watched, ended from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
 end
 $$`,
   lane: `create or replace function {schema}.lane(priority smallint, limit_group bigint) returns integer
@@ -997,7 +1008,7 @@ begin
   end if;
 end
 $$`,
-  remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -1021,13 +1032,14 @@ begin
   perform from {schema}.keys k where k.job_id = any (ids) order by k.queue, k.kind, k.key for update;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
-  select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
+  select r.lanes, r.due_ms, r.watched, r.ended into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
   lanes := nullif(coalesce(live.freed, '[]') || coalesce(resolved.lanes, '[]'), '[]');
   due_ms := resolved.due_ms;
+  ended := resolved.ended;
   watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
 end
 $$`,
-  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out failed jsonb, out cancelled jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -1061,9 +1073,9 @@ begin
         jsonb_build_object('name', 'WorkerLostError', 'message', 'Its worker vanished')),
       lease = null, worker_id = null, started_at = null, progress = null
     where j.id = any (lost.again) and not j.cancel_requested
-    returning j.id, j.queue, j.task, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+    returning j.id, j.queue, j.task, j.attempt, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
   )
-  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task, 'attempt', attempt)) as jobs, (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from (select queue, priority, min(seq) as seq from returned group by 1, 2) l) as lanes
   into back from returned;
   rescued := back.jobs;
   lanes := back.lanes;
@@ -1071,24 +1083,25 @@ begin
   into over_ids, over_errors
   from {schema}.jobs where id = any (lost.again) and cancel_requested;
   if cardinality(over_ids) > 0 then
-    select jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where not cancel_requested),
-      jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) filter (where cancel_requested)
-    into failed, cancelled from {schema}.jobs where id = any (over_ids);
+    select jsonb_agg(jsonb_build_object('id', j.id, 'queue', j.queue, 'task', j.task, 'attempt', j.attempt,
+      'state', case when j.cancel_requested then 'cancelled' else 'failed' end, 'error', case when j.cancel_requested then j.error else o.error end))
+    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on o.id = j.id;
     select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
     from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
-    select e.lanes, e.due_ms, e.watched into ends
+    select e.lanes, e.due_ms, e.watched, e.ended into ends
     from {schema}.settle(null, over_ids, null, array_fill('failed'::text, array[cardinality(over_ids)]), null, null, over_errors, null) e;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := ends.due_ms;
     watched := ends.watched;
+    ended := ended || coalesce(ends.ended, '[]');
   end if;
   if lost.n < most then
     delete from {schema}.workers w where w.id = any (rescue_jobs.workers);
   end if;
 end
 $$`,
-  resolve_children: `create or replace function {schema}.resolve_children(ended uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[])
+  resolve_children: `create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -1098,17 +1111,17 @@ declare
   edge record;
   ends record;
 begin
-  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (ended)) order by id for update;
+  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents)) order by id for update;
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(ended, states, results) e (id, state, result) on d.parent_id = e.id
+    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = e.id
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
     update {schema}.jobs j set args = jsonb_set(j.args, edge.path, edge.value) where j.id = edge.child_id;
   end loop;
   with allowed as (
-    delete from {schema}.job_dependencies d using unnest(ended, states) e (id, state)
+    delete from {schema}.job_dependencies d using unnest(resolve_children.parents, states) e (id, state)
     where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
     returning d.child_id
   ), counted as (
@@ -1128,25 +1141,28 @@ begin
   into freed from released;
   lanes := freed.lanes;
   due_ms := freed.due_ms;
-  select array_agg(child_id) as ids, array_agg(outcome) as outcomes, array_agg(error) as errors
+  select array_agg(child_id) as ids, array_agg(outcome) as outcomes, array_agg(x.error) as errors,
+    jsonb_agg(jsonb_build_object('id', child_id, 'queue', j.queue, 'task', j.task, 'state', outcome, 'error', x.error)) as told
   into doomed
   from (select distinct on (d.child_id) d.child_id,
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(ended, states) e (id, state) on d.parent_id = e.id
+        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = e.id
         where e.state <> 'completed'
           and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
-        order by d.child_id, d.on_failure = 'fail' desc) x;
+        order by d.child_id, d.on_failure = 'fail' desc) x
+  join {schema}.jobs j on j.id = x.child_id;
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
     due_ms := least(due_ms, ends.due_ms);
     watched := ends.watched;
+    ended := doomed.told || coalesce(ends.ended, '[]');
   end if;
 end
 $$`,
-  retry_jobs: `create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb)
+  retry_jobs: `create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
 as $$
 #variable_conflict use_column
@@ -1180,10 +1196,11 @@ begin
           from gone) g
     order by g.finished_at
     on conflict do nothing
-    returning id
+    returning id, queue, task
   )
-  select array_agg(id) as ids into back from returned;
+  select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as told into back from returned;
   ids := back.ids;
+  retried := back.told;
   if ids is null then
     return;
   end if;
@@ -1214,11 +1231,13 @@ begin
     where o.id = any (ids) and o.options ? 'edges' and j.id = o.id;
     update {schema}.jobs j set has_children = true
     where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
-    select r.lanes into resolved
+    select r.lanes, r.watched, r.ended into resolved
     from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
           from {schema}.finished_jobs f where f.id = any (of_edges)) e, {schema}.resolve_children(e.ids, e.states, e.results) r
     where e.ids is not null;
     lanes := resolved.lanes;
+    watched := resolved.watched;
+    ended := resolved.ended;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
   from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
@@ -1226,7 +1245,7 @@ end
 $$`,
   settle: `create or replace function {schema}.settle(
   worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
-  out settled uuid[], out cancelled uuid[], out watched uuid[], out lanes jsonb, out due_ms double precision)
+  out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
 set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
@@ -1272,7 +1291,7 @@ begin
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
   )
-  select array_agg(id), array_agg(id) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
@@ -1328,10 +1347,11 @@ begin
     due_ms := least(due_ms, freed.due_ms);
   end if;
   if parents is not null then
-    select r.lanes, r.due_ms, r.watched into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
+    select r.lanes, r.due_ms, r.watched, r.ended into resolved from {schema}.resolve_children(parents, parent_states, parent_results) r;
     lanes := nullif(coalesce(lanes, '[]') || coalesce(resolved.lanes, '[]'), '[]');
     due_ms := least(due_ms, resolved.due_ms);
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
+    ended := resolved.ended;
   end if;
 end
 $$`,

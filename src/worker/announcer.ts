@@ -1,7 +1,6 @@
 /** Tells listeners, here and in other processes, what happens to the jobs of a worker. What nobody listens to is not even made. */
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { JobEvent, JobEventName, JobFailure } from "../jobs/types.js"
-import type { EndedJob } from "./duties.js"
 import type { Outcome } from "./outcome.js"
 import type { Run } from "./run.js"
 import type { Settlement, Verdict } from "./settler.js"
@@ -49,20 +48,12 @@ export class Announcer {
   settled({ run, outcome }: Settlement, verdict: Verdict): void {
     if (verdict === "lost") return
     this.latestProgress(run)
-    if (verdict === "cancelled") {
-      const error = { name: "JobCancelledError", message: run.abortReason?.message ?? "The job was cancelled" }
-      this.#tell("job:cancelled", run, { attempt: run.attempt, error })
+    if (typeof verdict === "object") {
+      this.#tell("job:cancelled", run, { attempt: run.attempt, error: verdict.cancelled })
       return
     }
     const name = NAMES[outcome.kind]
     if (name !== undefined) this.#tell(name, run, { attempt: run.attempt, ...("error" in outcome ? { error: outcome.error } : {}) })
-  }
-
-  /** A duty has ended jobs, or taken them back. */
-  ended(jobs: readonly EndedJob[], how: "expired" | "failed" | "cancelled" | "stalled"): void {
-    const name = `job:${how}` as const
-    if (!this.#events.wants(name)) return
-    for (const job of jobs) this.#events.emit({ name, ...job, at: new Date() })
   }
 
   #tell(name: JobEventName, run: Run, details: Details): void {

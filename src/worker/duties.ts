@@ -5,22 +5,16 @@
  * lock lets one through). Time is the database's: one query says in how many milliseconds something falls due, and the worker sleeps that long.
  * A hint that something is due sooner shortens the sleep; a lost hint costs a poll.
  */
+import { Aftermath, type Consequences, type ToldJob } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
 import { fireDue } from "../jobs/fire.js"
 import { isTransient } from "../postgres/failure.js"
 import type { SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
-import { lanesOf, type Notifier } from "../postgres/wake.js"
+import type { Notifier } from "../postgres/wake.js"
 import { RetryPause } from "../retry-pause.js"
 import { Service, type ServiceOptions } from "../service.js"
-
-/** A job that a duty ended or took back. */
-export interface EndedJob {
-  readonly id: string
-  readonly queue: string
-  readonly task: string
-}
 
 export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
@@ -34,7 +28,6 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly rescueEveryMs: number
   /** How often jobs whose worker has no row are looked for. */
   readonly orphansEveryMs: number
-  readonly ended: (jobs: readonly EndedJob[], how: "expired" | "failed" | "cancelled" | "stalled") => void
 }
 
 const BATCH = 500
@@ -54,6 +47,7 @@ interface Duty {
 
 export class Duties extends Service {
   readonly #options: DutiesOptions
+  readonly #aftermath: Aftermath
   readonly #due: Duty = duty("promoting, expiring and firing", () => this.#runDue())
   readonly #duties: readonly Duty[] = [
     this.#due,
@@ -67,9 +61,9 @@ export class Duties extends Service {
       const { runner, statements } = this.#options
       await runner.run(statements.partitions)
       // What a dropped day held can free nobody any more.
-      const [row] = await runner.run<EndRow & { ended: number }>({ ...statements.abandon, values: [BATCH] })
-      this.#follow(row!)
-      return row!.ended === BATCH ? 0 : spread(PARTITIONS_EVERY_MS)
+      const [row] = await runner.run<Consequences & { gone_parents: number }>({ ...statements.abandon, values: [BATCH] })
+      this.#aftermath.follow(row!)
+      return row!.gone_parents === BATCH ? 0 : spread(PARTITIONS_EVERY_MS)
     }),
   ]
   #orphansAt = 0
@@ -77,6 +71,7 @@ export class Duties extends Service {
   constructor(options: DutiesOptions) {
     super({ ...options, name: "duties" })
     this.#options = options
+    this.#aftermath = new Aftermath(options)
   }
 
   /** Something falls due in this many milliseconds. */
@@ -156,10 +151,9 @@ export class Duties extends Service {
 
   async #expire(): Promise<boolean> {
     const { runner, statements } = this.#options
-    const [expired] = await runner.run<EndRow & { ended: EndedJob[] | null }>({ ...statements.expire, values: [BATCH] })
+    const [expired] = await runner.run<Consequences>({ ...statements.expire, values: [BATCH] })
     if (expired?.ended == null) return false
-    this.#options.ended(expired.ended, "expired")
-    this.#follow(expired)
+    this.#aftermath.follow(expired)
     return true
   }
 
@@ -183,22 +177,15 @@ export class Duties extends Service {
     const { runner, statements, workerId } = this.#options
     const [row] = await runner.run<RescueRow>({ ...statements.rescue, values: [BATCH, orphans, workerId] })
     if (row?.workers == null) return false
-    const { rescued, failed, cancelled } = row
+    const { rescued, ended } = row
     this.logger.warn("jobs of workers that vanished were taken back", {
       workers: row.workers,
       jobs: rescued?.length ?? 0,
-      failed: failed?.length ?? 0,
+      ended: ended?.length ?? 0,
     })
-    if (rescued !== null) this.#options.ended(rescued, "stalled")
-    if (failed !== null) this.#options.ended(failed, "failed")
-    if (cancelled !== null) this.#options.ended(cancelled, "cancelled")
-    this.#follow(row)
-    return (rescued?.length ?? 0) + (failed?.length ?? 0) + (cancelled?.length ?? 0) >= BATCH
-  }
-
-  #follow(row: EndRow): void {
-    if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
-    if (row.watched !== null) this.#options.notifier.ended(row.watched)
+    this.#aftermath.tell("job:stalled", rescued)
+    this.#aftermath.follow(row)
+    return (rescued?.length ?? 0) + (ended?.length ?? 0) >= BATCH
   }
 }
 
@@ -209,12 +196,6 @@ function duty(name: string, work: () => Promise<number>): Duty {
 /** A tenth more or less, so that workers that started together do not stay in step. */
 function spread(ms: number): number {
   return ms * (0.9 + 0.2 * Math.random())
-}
-
-interface EndRow {
-  lanes: unknown
-  due_ms: number | null
-  watched: string[] | null
 }
 
 interface DueRow {
@@ -228,9 +209,7 @@ function isLate(ms: number | null | undefined): boolean {
   return ms != null && ms <= 0
 }
 
-interface RescueRow extends EndRow {
-  rescued: EndedJob[] | null
-  failed: EndedJob[] | null
-  cancelled: EndedJob[] | null
-  workers: string[] | null
+interface RescueRow extends Consequences {
+  readonly rescued: ToldJob[] | null
+  readonly workers: string[] | null
 }

@@ -5,12 +5,14 @@
  * ever (the fence makes a repeat harmless); an outcome that cannot be stored becomes a failure of that job alone.
  */
 import { ConnectionError, PayloadError } from "../errors.js"
+import { Aftermath, type Consequences } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
+import type { JobFailure } from "../jobs/types.js"
 import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
-import { lanesOf, type Notifier } from "../postgres/wake.js"
+import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
 import { failureOf, type Outcome } from "./outcome.js"
 import type { Run } from "./run.js"
@@ -22,8 +24,8 @@ export interface Settlement {
   spoiled?: boolean
 }
 
-/** What became of a settlement: recorded as asked, overruled by a cancel, or not ours any more. */
-export type Verdict = "recorded" | "cancelled" | "lost"
+/** What became of a settlement: recorded as asked, overruled by a cancel (with its reason), or not ours any more. */
+export type Verdict = "recorded" | "lost" | { readonly cancelled: JobFailure }
 
 export interface SettlerOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
@@ -43,6 +45,7 @@ const RETRY_MS = { min: 50, max: 5_000 }
 
 export class Settler extends Service {
   readonly #options: SettlerOptions
+  readonly #aftermath: Aftermath
   #pending: Settlement[] = []
   readonly #onTheWay = new Set<Settlement>()
   #idle: (() => void)[] = []
@@ -50,6 +53,7 @@ export class Settler extends Service {
   constructor(options: SettlerOptions) {
     super({ ...options, name: "settler" })
     this.#options = options
+    this.#aftermath = new Aftermath(options)
   }
 
   /** Outcomes not yet recorded. */
@@ -97,9 +101,11 @@ export class Settler extends Service {
 
   async #settle(batch: Settlement[]): Promise<void> {
     let pause = RETRY_MS.min
+    // True once a call was sent whose answer was lost.
+    let unknown = false
     for (;;) {
       try {
-        await this.#send(batch)
+        await this.#send(batch, unknown)
         return
       } catch (error) {
         if (isAboutData(error) && (batch.length > 1 || !batch[0]!.spoiled)) {
@@ -111,6 +117,7 @@ export class Settler extends Service {
         }
         // For ever: until it is recorded, the outcome is only here. A stopping worker gives up when its lease is lost anyway.
         if (this.signal.aborted) throw error
+        unknown ||= error instanceof ConnectionError && error.unknown
         if (pause > RETRY_MS.min)
           this.logger.warn("outcomes cannot be recorded yet and are tried again", { jobs: batch.length, error: error as Error })
         await this.sleep(isConnectionLoss(error) ? pause : Math.min(pause, 200))
@@ -136,7 +143,7 @@ export class Settler extends Service {
     run.unstoredProgress = undefined
   }
 
-  async #send(batch: readonly Settlement[]): Promise<void> {
+  async #send(batch: readonly Settlement[], repeated: boolean): Promise<void> {
     const column = <T>(pick: (s: Settlement) => T | null | undefined): (T | null)[] | null => {
       let any = false
       const values = batch.map((s) => {
@@ -159,33 +166,44 @@ export class Settler extends Service {
         column((s) => s.run.unstoredProgress),
       ],
     })
+    const whole = repeated && row!.settled !== null ? await this.#withThoseBefore(batch, row!) : row!
     for (const settlement of batch) this.#onTheWay.delete(settlement)
-    this.#conclude(batch, row!)
+    this.#conclude(batch, whole)
+  }
+
+  /** What an earlier call recorded is found settled by nobody: it counts as settled now. */
+  async #withThoseBefore(batch: readonly Settlement[], row: SettleRow): Promise<SettleRow> {
+    const settled = new Set(row.settled)
+    const rest = batch.filter((s) => !settled.has(s.run.id))
+    const before = await this.#options.runner.run<{ id: string; cancelled: JobFailure | null }>({
+      ...this.#options.statements.settled_before,
+      values: [rest.map((s) => s.run.id), this.#options.workerId, rest.map((s) => s.run.attempt)],
+    })
+    const cancelled = Object.fromEntries(before.flatMap(({ id, cancelled }) => (cancelled === null ? [] : [[id, cancelled]])))
+    return { ...row, settled: [...settled, ...before.map(({ id }) => id)], cancelled: { ...row.cancelled, ...cancelled } }
   }
 
   #conclude(batch: readonly Settlement[], row: SettleRow): void {
     this.#options.events.seen(row.subscribed)
     const settled = row.settled === null ? undefined : new Set(row.settled)
-    const cancelled = new Set(row.cancelled)
     for (const settlement of batch) {
       const id = settlement.run.id
-      this.#options.settled(settlement, cancelled.has(id) ? "cancelled" : settled === undefined || settled.has(id) ? "recorded" : "lost")
+      const cancelled = row.cancelled?.[id]
+      const verdict = settled === undefined || settled.has(id) ? "recorded" : "lost"
+      this.#options.settled(settlement, cancelled === undefined ? verdict : { cancelled })
     }
-    if (row.lanes !== null || row.due_ms !== null) this.#options.notifier.wake(lanesOf(row.lanes), row.due_ms)
-    if (row.watched !== null) this.#options.notifier.ended(row.watched)
+    this.#aftermath.follow(row)
     this.#options.concluded()
   }
 }
 
 /** What the function settle returns. */
-export interface SettleRow {
+export interface SettleRow extends Consequences {
   /** Those that were ours; null: all of them. */
-  settled: string[] | null
-  cancelled: string[] | null
-  watched: string[] | null
-  lanes: unknown
-  due_ms: number | null
-  subscribed: boolean
+  readonly settled: string[] | null
+  /** Those that ended cancelled although they had another outcome, with the reason. */
+  readonly cancelled: Readonly<Record<string, JobFailure>> | null
+  readonly subscribed: boolean
 }
 
 /** How many of these fit one statement; at least one. */

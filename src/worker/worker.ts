@@ -173,7 +173,6 @@ export class QueueWorker implements Worker {
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,
       orphansEveryMs: options.leaseMs * 2,
-      ended: (jobs, how) => this.#announcer.ended(jobs, how),
     })
     this.#sweeper = new Sweeper({
       ...common,

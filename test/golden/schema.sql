@@ -232,7 +232,7 @@ create table tusk.workers (
   constraint workers_pkey PRIMARY KEY (id)
 );
 
-CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT ended integer, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT gone_parents integer, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql;
 
@@ -254,7 +254,7 @@ CREATE OR REPLACE FUNCTION tusk.attempt(number integer, started_at timestamp wit
  LANGUAGE sql
  STABLE;
 
-CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql;
 
@@ -330,23 +330,23 @@ CREATE OR REPLACE FUNCTION tusk.rate_room(of_kind text, of_name text, of_key tex
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, self uuid, OUT rescued jsonb, OUT failed jsonb, OUT cancelled jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, self uuid, OUT rescued jsonb, OUT ended jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.resolve_children(ended uuid[], states text[], results jsonb[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
+CREATE OR REPLACE FUNCTION tusk.resolve_children(parents uuid[], states text[], results jsonb[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT lanes jsonb)
+CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT lanes jsonb, OUT watched uuid[], OUT retried jsonb, OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql;
 
-CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled uuid[], OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision)
+CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled jsonb, OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'

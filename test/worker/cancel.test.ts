@@ -94,6 +94,7 @@ describe("cancel()", () => {
     gate.open()
     expect(await job.settled({ timeout: 10 })).toMatchObject({ error: { code: "JOB_CANCELLED", message: "by hand" } })
     await waitFor(() => events.some((e) => e.name === "job:cancelled"))
+    expect(events.find((e) => e.name === "job:cancelled")!.error).toMatchObject({ name: "JobCancelledError", message: "by hand" })
     expect(events.some((e) => e.name === "job:completed")).toBe(false)
   })
 

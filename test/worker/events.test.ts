@@ -62,6 +62,37 @@ test("ends that a worker decides: failed, expired, cancelled", async () => {
   expect(ends.get("job:cancelled")).toMatchObject({ id: held.id, task: hold.taskName, queue, error: { message: "stop" } })
 })
 
+test("ends that nobody ran for are told, here and in another process: cancelled, and children by their parents' ends, to the last generation", async () => {
+  const queue = g.name("q")
+  const idle = task({ name: g.name("t"), queue }, () => undefined)
+  const tusk = g.open()
+  const here = eventsOf(tusk)
+  const far = g.open()
+  const there: JobEvent[] = []
+  await far.events.on("*", (event) => void there.push(event)).ready
+  const on = { via: tusk }
+  const parent = await idle.with(on).enqueue()
+  const failing = await idle.with({ ...on, dependsOn: [{ job: parent, onFailure: "fail" }] }).enqueue()
+  const grandchild = await idle.with({ ...on, dependsOn: [{ job: failing, onFailure: "cancel" }] }).enqueue()
+  const other = await idle.with(on).enqueue()
+  const orphan = await idle.with({ ...on, dependsOn: [other] }).enqueue()
+  expect(await tusk.job(parent.id).cancel("not today")).toBe(true)
+  expect(await tusk.job(other.id).remove()).toBe(true)
+  const ends = [
+    ["job:cancelled", parent.id, "not today"],
+    ["job:failed", failing.id, `Its parent job ${parent.id} is cancelled`],
+    ["job:cancelled", grandchild.id, `Its parent job ${failing.id} failed`],
+    ["job:cancelled", orphan.id, `Its parent job ${other.id} was removed`],
+  ]
+  for (const events of [here, there]) {
+    await waitFor(() => events.some((e) => e.id === orphan.id && e.name === "job:cancelled"))
+    expect(events.filter((e) => e.name !== "job:added").map((e) => [e.name, e.id, e.error?.message])).toEqual(ends)
+    for (const event of events) expect(event).toMatchObject({ task: idle.taskName, queue })
+  }
+  expect(await tusk.job(parent.id).retry()).toBe(true)
+  for (const events of [here, there]) await waitFor(() => events.some((e) => e.name === "job:retrying" && e.id === parent.id))
+})
+
 test("a job that a dead worker left is told as stalled, at its last crash as failed, and as cancelled if it was cancelled", async () => {
   const queue = g.name("q")
   const run = task({ name: g.name("t"), queue, maxCrashes: 3 }, () => "ran")

@@ -114,14 +114,20 @@ describe("an answer that is lost", () => {
   test("of a settle: the outcome is recorded once", async () => {
     const { queue, gate, run } = holding()
     const proxy = await proxied()
-    await g.work({ queues: [queue] }, { connectionString: proxy.url })
-    g.open()
+    const tusk = g.open({ connectionString: proxy.url })
+    const completed: string[] = []
+    tusk.events.on("job:completed", ({ id }) => void completed.push(id))
+    await tusk.work({ queues: [queue], drainTimeout: 2 })
     const job = await run.enqueue("x")
     await waitFor(() => gate.waiting === 1)
     const lost = proxy.loseReplies("pgtusk_settle")
     gate.open()
     await lost
     expect(await job.result({ timeout: 20 })).toBe("x")
+    // And told once, though the call that recorded it was not the one that was answered.
+    await waitFor(() => completed.length > 0)
+    expect(completed).toEqual([job.id])
+    expect(g.messages("warn").filter((message) => message.includes("came too late"))).toEqual([])
     expect(gate.arrived).toEqual(["x"])
     // The worker has learnt it and goes on.
     expect(await (await run.enqueue("y")).result({ timeout: 10 })).toBe("y")
