@@ -12,7 +12,7 @@ export interface ToldJob {
 }
 
 /** One that ended although nobody ran it: it was cancelled, it expired, its worker vanished, or its parent's end decided about it. */
-export interface EndedJob extends ToldJob {
+interface EndedJob extends ToldJob {
   readonly state: "failed" | "expired" | "cancelled"
   readonly error: JobFailure
 }
