@@ -42,7 +42,7 @@ export interface CliOutcome {
 
 /** Starts it and leaves it running; it is killed at the end of the test. */
 export function startCli(args: readonly string[], env: NodeJS.ProcessEnv = {}, cwd?: string): Script {
-  return spawnScript(`${OUT}/src/cli/main.js`, args, env, { nodeArgs: [], ...(cwd === undefined ? {} : { cwd }) })
+  return spawnScript(`${OUT}/src/cli/main.js`, args, env, cwd === undefined ? {} : { cwd })
 }
 
 /** Runs it to its end. */

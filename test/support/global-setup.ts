@@ -1,5 +1,7 @@
 /** Once for a run: one Postgres, and in it one migrated template that every test file's database is made from. */
 import { randomBytes } from "node:crypto"
+import { rm } from "node:fs/promises"
+import { fileURLToPath } from "node:url"
 import pg from "pg"
 import type { TestProject } from "vitest/node"
 import { migrateUrl } from "../../src/postgres/migrate.js"
@@ -11,11 +13,14 @@ declare module "vitest" {
     serverUrl: string
     template: string
     runId: string
+    /** A directory for compiled scripts. */
+    scripts: string
   }
 }
 
 let server: TestServer | undefined
 const runId = randomBytes(4).toString("hex")
+const scripts = fileURLToPath(new URL(`../../node_modules/.cache/pgtusk-test-${runId}`, import.meta.url))
 
 export async function setup(project: TestProject): Promise<void> {
   server = await startServer()
@@ -30,6 +35,7 @@ export async function setup(project: TestProject): Promise<void> {
     project.provide("serverUrl", server.url)
     project.provide("template", template)
     project.provide("runId", runId)
+    project.provide("scripts", scripts)
   } catch (error) {
     await teardown()
     throw error
@@ -47,6 +53,7 @@ export async function teardown(): Promise<void> {
   } finally {
     server = undefined
     await stopping.stop()
+    await rm(scripts, { recursive: true, force: true })
   }
 }
 
