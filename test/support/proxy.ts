@@ -43,7 +43,7 @@ export class FaultProxy {
   readonly port: number
   /** Which notifications pass from the server to clients; default "all". */
   notifications: NotificationMode = "all"
-  readonly #target: { host: string; port: number }
+  #target: { host: string; port: number }
   readonly #links = new Set<Link>()
   #listener: Server
   #accepted = 0
@@ -77,6 +77,12 @@ export class FaultProxy {
   /** Notifications since the start that the mode did not let through. */
   get lostNotifications(): number {
     return this.#lostBefore + [...this.#links].reduce((sum, link) => sum + link.frames.lost, 0)
+  }
+
+  /** The server is elsewhere now; connections of the moment stay with the old one. */
+  retarget(url: string): void {
+    const target = new URL(url)
+    this.#target = { host: target.hostname, port: Number(target.port || 5432) }
   }
 
   /** Black hole: sockets stay open and new ones open too, but nothing passes in either direction, not even a close. */
