@@ -11,6 +11,7 @@ import type { EventHub } from "../events.js"
 import type { Logger } from "../logger.js"
 import type { Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
+import { NOTIFY } from "../postgres/wake.js"
 import type { JobEvent, JobEventName, Subscription } from "./types.js"
 
 /** NOTIFY payloads are limited to 8,000 bytes. */
@@ -161,7 +162,7 @@ export class EventFeed {
       try {
         const { runner } = await this.#database.connect()
         await runner.run({
-          text: "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m",
+          text: NOTIFY,
           values: [this.#database.names.eventsChannel, messages],
         })
       } catch (error) {

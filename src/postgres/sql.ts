@@ -1406,7 +1406,7 @@ $$`,
 language plpgsql volatile
 as $$
 begin
-  if channel is null then
+  if channel is null or pg_notification_queue_usage() > 0.5 then
     return;
   end if;
   perform pg_notify(channel, jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint)::text) from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;

@@ -71,6 +71,14 @@ export class WakeHub {
   }
 }
 
+/**
+ * Sends the messages $2 on the channel $1. A lost message costs a poll, so the commit need not wait for the disk; that also keeps the notify lock short.
+ * Once full, Postgres's queue of notifications stays full, also when the listener that held it up has gone, until somebody asks how full it is; so
+ * this asks, and adds nothing to one that is half full.
+ */
+export const NOTIFY =
+  "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m where (select pg_notification_queue_usage()) <= 0.5"
+
 /** NOTIFY payloads are limited to 8,000 bytes; a batch of ids stays well under. */
 const IDS_A_MESSAGE = 150
 
@@ -154,9 +162,8 @@ export class Notifier {
       this.#lanes = new Map()
       this.#due = Number.POSITIVE_INFINITY
       try {
-        // A lost wake-up costs a poll, so its commit need not wait for the disk; that also keeps the notify lock short.
         await this.#runner.run({
-          text: "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m",
+          text: NOTIFY,
           values: [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))],
         })
       } catch (error) {
