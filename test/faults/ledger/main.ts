@@ -18,7 +18,7 @@ import { REPEAT_MS, SLOT_MS } from "./load.js"
 import { Child, compile, removeCompiled } from "./processes.js"
 import { LEDGER } from "./schema.js"
 import { StormServer } from "./server.js"
-import { judge, report, settle } from "./verdict.js"
+import { describeSessions, judge, report, settle } from "./verdict.js"
 
 const { values: given } = parseArgs({
   options: {
@@ -30,7 +30,7 @@ const { values: given } = parseArgs({
     /** Operations a second and producer. */
     rate: { type: "string", default: "40" },
     /** Seconds after the storm in which all must have ended. */
-    settle: { type: "string", default: "20" },
+    settle: { type: "string", default: "30" },
     /** Faults at once. */
     hands: { type: "string", default: "2" },
     /** A folder for what the processes say. */
@@ -45,7 +45,7 @@ function number(name: "seed" | "minutes" | "workers" | "producers" | "rate" | "s
   throw new Error(`--${name} is ${JSON.stringify(given[name])}; write a number`)
 }
 
-const LEASE_MS = 2_000
+const LEASE_MS = 3_000
 const seed = number("seed", Math.floor(Math.random() * 2 ** 31))
 const names = given.faults === undefined ? Object.keys(FAULTS) : given.faults.split(",").filter((name) => name !== "")
 const unknown = names.filter((name) => !(name in FAULTS))
@@ -116,8 +116,9 @@ try {
     if (how !== "exit code 0" && how !== "gone already") complain(`${producer.name} did not finish: ${how}`)
   }
   const settledAfter = await settle(server, tusk, number("settle", 20) * 1_000)
+  if (settledAfter === undefined) await describeSessions(server, say)
   for (const worker of workers) {
-    const how = await worker.end("SIGTERM", 15_000)
+    const how = await worker.end("SIGTERM", 45_000)
     if (how !== "exit code 0" && how !== "gone already") complain(`${worker.name} did not drain: ${how}`)
   }
   await sleep(100)

@@ -16,7 +16,7 @@ const random = randomFrom(Number(process.env["SEED"]))
 const pauseMs = 1_000 / Number(process.env["RATE"])
 /** Live jobs beyond which it waits for the workers. */
 const MAX_LIVE = 400
-const MAX_OPEN = 40
+const MAX_OPEN = 30
 
 // One of the two ways to connect; the small pool can be emptied.
 const pool = new pg.Pool({ connectionString: url, max: 3, connectionTimeoutMillis: 3_000, keepAlive: true })
@@ -130,20 +130,19 @@ async function runParents(token: string): Promise<void> {
 
 /** The application's rows and its jobs exist together or not at all, also when this process dies in between. */
 async function runTransaction(token: string): Promise<void> {
-  const client = new pg.Client({ connectionString: url, connectionTimeoutMillis: 3_000, query_timeout: 5_000, application_name: "ledger" })
-  client.on("error", () => undefined)
+  let client: pg.PoolClient | undefined
   try {
-    await client.connect()
+    client = await book.connect()
     await client.query("begin")
     const jobs = [await tasks.fast.with({ tx: client, headers: { tx: "1" } }).enqueue(token)]
     if (random.chance()) jobs.push(...(await tasks.booked.with({ tx: client, headers: { tx: "1" } }).enqueueMany([[token, false], [token, true]]))) // biome-ignore format: short
     for (const job of jobs) await client.query(ACCEPT, [job.id, job.task, token, ["completed"]])
     if (dieInTransaction) process.kill(process.pid, "SIGKILL")
     await client.query(random.chance(0.8) ? "commit" : "rollback")
+    client.release()
   } catch {
     // Not committed, or unknown: the rows say which.
-  } finally {
-    await client.end().catch(() => undefined)
+    client?.release(true)
   }
 }
 

@@ -6,7 +6,7 @@ import pg from "pg"
 import { type EmbeddedServer, startEmbedded } from "../../../src/postgres/embedded.js"
 import { waitFor } from "../../support/wait.js"
 
-export const MAX_CONNECTIONS = 80
+export const MAX_CONNECTIONS = 120
 
 /** That the server ends is no news here. */
 const silent = { debug() {}, info() {}, warn() {}, error() {} }

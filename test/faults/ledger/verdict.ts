@@ -39,6 +39,17 @@ export async function settle(server: StormServer, tusk: Tusk, limitMs: number): 
   return caughtUp && ended ? ms : undefined
 }
 
+/** What the server is busy with, for whoever looks into a storm that has not settled. */
+export async function describeSessions(server: StormServer, say: (line: string) => void): Promise<void> {
+  const [queue] = await server.query<{ used: number }>("select pg_notification_queue_usage() as used")
+  say(`sessions (the queue of notifications is full to ${Math.round(queue!.used * 100)} %)`)
+  for (const row of await server.query(
+    `select count(*)::int as n, application_name as name, state, wait_event as waits, left(regexp_replace(query, '\\s+', ' ', 'g'), 90) as query, max(now() - state_change)::text as age
+     from pg_stat_activity where backend_type = 'client backend' group by 2, 3, 4, 5 order by 1 desc limit 25`,
+  ))
+    say(`  ${row.n} ${row.name} ${row.state} ${row.waits} ${row.age}: ${row.query}`)
+}
+
 export interface Finding {
   readonly check: Check
   readonly found: readonly string[]

@@ -15,11 +15,29 @@ const logger = {
 
 process.on("disconnect", () => process.exit(3))
 
+let running: Worker | undefined
+let ending = false
+async function end(how: "drain" | "stop"): Promise<void> {
+  ending = true
+  await running?.[how]()
+  await tusk.close()
+  await book.end()
+  process.removeAllListeners("disconnect")
+  process.exit(0)
+}
+process.on("SIGTERM", () => void end("drain"))
+process.on("message", (command: Command) => {
+  if (command.do === "stop") void end("stop")
+  if (command.do === "block") {
+    const until = performance.now() + command.ms
+    while (performance.now() < until);
+  }
+})
+
 const tusk = configure({ connectionString: process.env["DATABASE_URL"]!, logger })
-let worker: Worker | undefined
-while (worker === undefined) {
+while (running === undefined && !ending) {
   // A database that is away just now is no reason to give up.
-  worker = await tusk
+  running = await tusk
     .work({
       queues: { main: 20, slow: 20, stale: 1, limited: 10, tx: 5 },
       lease: Number(process.env["LEASE_MS"]) / 1_000,
@@ -32,22 +50,4 @@ while (worker === undefined) {
       return undefined
     })
 }
-const running = worker
-
-async function end(how: "drain" | "stop"): Promise<void> {
-  await running[how]()
-  await tusk.close()
-  await book.end()
-  process.removeAllListeners("disconnect")
-  process.disconnect?.()
-}
-
-process.on("SIGTERM", () => void end("drain"))
-process.on("message", (command: Command) => {
-  if (command.do === "stop") void end("stop")
-  if (command.do === "block") {
-    const until = performance.now() + command.ms
-    while (performance.now() < until);
-  }
-})
-process.send?.({ ready: running.id })
+process.send?.({ ready: running?.id })
