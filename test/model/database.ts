@@ -7,7 +7,7 @@ import { statementsFor } from "../../src/postgres/statements.js"
 import type { TestDatabase } from "../support/database.js"
 import { isLive, type Model, type ModelJob } from "./model.js"
 
-export const QUEUE = "model"
+const QUEUE = "model"
 export const PRIORITIES: readonly number[] = [1, 2]
 export const SOON_DEAD = 2
 const statements = statementsFor(schemaNames("tusk"), false)

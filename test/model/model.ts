@@ -2,12 +2,12 @@
  * What the SQL protocols mean, in a few lines of plain code: the jobs of one queue, their edges and keys, and a clock in hours. Nothing here knows
  * tables, locks or statements.
  */
-export type Policy = "block" | "fail" | "cancel" | "run"
-export type Live = "waiting" | "delayed" | "blocked" | "active"
+type Policy = "block" | "fail" | "cancel" | "run"
+type Live = "waiting" | "delayed" | "blocked" | "active"
 export type End = "completed" | "failed" | "expired" | "cancelled"
 export type RunOutcome = "completed" | "failed" | "cancelled" | "retry" | "snoozed" | "released"
 
-export interface Edge {
+interface Edge {
   readonly parent: ModelJob
   readonly policy: Policy
 }
