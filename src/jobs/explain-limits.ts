@@ -41,6 +41,7 @@ export async function limitReasons(job: SnapshotRow, runner: Runner, statements:
 
 function fullReason(limit: number | null, running: number, of: string): Reason[] {
   if (limit === null || running < limit) return []
+  if (limit === 0) return [{ code: "concurrency", message: `The limit of ${of} is 0: none starts until it is raised` }]
   return [{ code: "concurrency", message: `It waits for a job of ${of} to end: ${running} run, and the limit is ${limit}` }]
 }
 

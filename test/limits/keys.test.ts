@@ -128,7 +128,7 @@ test("a limit that another deployment publishes holds for jobs that wait already
   await tusk.work({ queues: [queue], poll: "100ms" })
   const job = await limited.enqueue()
   await waitFor(async () => (await job.explain()).reasons[0]?.code === "concurrency")
-  expect((await job.explain()).reasons[0]!.message).toBe(`It waits for a job of its task "${limited.taskName}" to end: 0 run, and the limit is 0`)
+  expect((await job.explain()).reasons[0]!.message).toBe(`The limit of its task "${limited.taskName}" is 0: none starts until it is raised`)
   await on.db.query(`update tusk.tasks set limits = '{"concurrency": {"limit": 1}}' where name = $1`, [limited.taskName])
   expect(await job.result({ timeout: 10 })).toBe("ran")
 })
