@@ -1,4 +1,5 @@
 import type { Runner } from "../postgres/pool.js"
+import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { checkDue } from "../task/job-option-checks.js"
@@ -6,6 +7,9 @@ import type { Duration } from "../task/types.js"
 import { Aftermath, type Consequences, type ToldJob } from "./consequences.js"
 import type { EventFeed } from "./event-feed.js"
 import type { JobState } from "./types.js"
+
+/** Postgres calls a row that fits no partition a violated check. */
+const NO_PARTITION = "23514"
 
 /** The SQL functions that change jobs, for one id or many. */
 export class JobAdmin {
@@ -61,13 +65,24 @@ export class JobAdmin {
   }
 
   async #change(query: { text: string; values: unknown[] }): Promise<readonly string[]> {
-    const [row] = await this.#runner.run<ChangeRow>(query)
+    const [row] = await this.#runWithPartitions<ChangeRow>(query)
     if (row === undefined) return []
     this.#events.seen(row.subscribed)
     if (row.active !== null) this.#notifier.cancel(row.active)
     this.#aftermath.tell("job:retrying", row.retried)
     this.#aftermath.follow(row)
     return row.ids ?? []
+  }
+
+  /** Workers make the partitions that ended jobs go to, days ahead. After weeks without a worker there is none for today. */
+  async #runWithPartitions<Row extends object>(query: { text: string; values: unknown[] }): Promise<Row[]> {
+    try {
+      return await this.#runner.run<Row>(query)
+    } catch (error) {
+      if (sqlStateOf(error) !== NO_PARTITION) throw error
+      await this.#runner.run(this.#statements.partitions)
+      return this.#runner.run<Row>(query)
+    }
   }
 }
 

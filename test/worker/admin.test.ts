@@ -32,6 +32,18 @@ describe("retry()", () => {
     ])
   })
 
+  test("of a producer works after weeks without a worker, when no partition was made for today", async () => {
+    const tusk = g.open()
+    const job = await task({ name: g.name("t"), queue: g.name("q") }, () => undefined).enqueue()
+    const days = await g.db.query<{ name: string }>(
+      "select inhrelid::regclass::text as name from pg_inherits where inhparent = 'tusk.finished_jobs'::regclass",
+    )
+    expect(days.length).toBeGreaterThan(10)
+    await g.db.query(`drop table ${days.map(({ name }) => name).join(", ")}`)
+    expect(await tusk.job(job.id).cancel("old")).toBe(true)
+    expect(await job.snapshot()).toMatchObject({ state: "cancelled", error: { message: "old" } })
+  })
+
   test("takes cancelled and expired jobs back; refuses live and completed ones", async () => {
     const queue = g.name("q")
     const gate = new Gate()
