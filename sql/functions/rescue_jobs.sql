@@ -5,6 +5,8 @@
 -- jobs_leased, so it is asked for seldom.
 -- self: the worker that asks, which lives whatever its row says: after an outage it hands its jobs back by itself, and their attempts were no crash.
 -- Two rescuers at once: the worker's row lock lets one through. A worker that was only slow finds its leases lost.
+-- A job whose row is locked just now (by a completion whose host has vanished before its commit, say) must not hold up the others: it is passed over,
+-- and the worker's row stays until it has gone too. workers: those that something was done about.
 create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
 as $$
@@ -28,11 +30,10 @@ begin
   select array_agg(x.id) filter (where x.crashes + 1 < x.cap) as again,
     array_agg(x.id) filter (where x.crashes + 1 >= x.cap) as over,
     array_agg(jsonb_build_object('name', 'WorkerLostError', 'message',
-      format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors,
-    count(*) as n
+      format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors
   into lost
   from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update skip locked) x;
 
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
@@ -66,8 +67,11 @@ begin
     watched := ends.watched;
     ended := ended || coalesce(ends.ended, '[]');
   end if;
-  if lost.n < most then
-    delete from {schema}.workers w where w.id = any (rescue_jobs.workers);
-  end if;
+  with gone as (
+    delete from {schema}.workers w
+    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id)
+    returning w.id
+  )
+  select case when rescued is null and ended is null then (select array_agg(g.id) from gone g) else rescue_jobs.workers end into workers;
 end
 $$

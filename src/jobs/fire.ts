@@ -42,7 +42,8 @@ const MINUTE_MS = 60_000
 export async function fireDue(runner: Runner, names: SchemaNames, logger: Logger, most: number): Promise<Fired> {
   const texts = {
     due: render(
-      `select s.id, s.next_run_at, clock_timestamp() as now, s.runs, s.spec, s.draft,
+      // Should this host vanish, the server frees the schedules after this time, not when TCP gives up.
+      `select set_config('idle_in_transaction_session_timeout', '10s', true), s.id, s.next_run_at, clock_timestamp() as now, s.runs, s.spec, s.draft,
          s.last_job_id is not null and exists (select from {schema}.jobs j where j.id = s.last_job_id) as busy
        from {schema}.schedules s where not s.paused and s.next_run_at is not null and s.next_run_at <= now() order by s.next_run_at limit $1 for update of s skip locked`,
       names,
@@ -53,7 +54,7 @@ export async function fireDue(runner: Runner, names: SchemaNames, logger: Logger
       names,
     ),
   }
-  return runner.transaction(async (client) => {
+  return runner.shortTransaction(async (client) => {
     const { rows } = await client.query<DueRow>(texts.due, [most])
     const added: unknown[] = []
     let delayed = false

@@ -61,7 +61,7 @@ export class ScheduleStore implements Schedules {
     const draft = await this.#host.draft(request)
     const json = draftText(draft, undefined)
     const { runner, notifier } = await this.#host.database.ready()
-    const row = await runner.transaction(async (client) => {
+    const row = await runner.shortTransaction(async (client) => {
       const now = (await client.query<{ now: Date }>("select now() as now")).rows[0]!.now
       const known = (await client.query<ScheduleRow>(this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1 for update`), [id])).rows[0]
       const kept = known !== undefined && sameWhen(known.spec, spec)
@@ -129,7 +129,7 @@ export class ScheduleStore implements Schedules {
   /** Goes on with the first slot from now: those of the pause do not count as missed. */
   async resume(id: string): Promise<boolean> {
     const { runner, notifier } = await this.#host.database.ready()
-    const done = await runner.transaction(async (client) => {
+    const done = await runner.shortTransaction(async (client) => {
       const { rows } = await client.query<ScheduleRow>(this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1 and paused for update`), [
         id,
       ])

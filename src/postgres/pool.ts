@@ -93,6 +93,9 @@ export interface Query {
   readonly types?: { getTypeParser: (...args: any[]) => any }
 }
 
+/** For a statement that nobody gave less time. */
+const ANSWER_MS = 30_000
+
 const BEGIN = "begin isolation level read committed"
 
 /**
@@ -109,14 +112,20 @@ export class Runner {
   /** Whether a connection's single statements are READ COMMITTED by themselves. */
   readonly #readCommitted = new WeakMap<object, boolean>()
 
-  /** `names`: what is known of named statements; runners on the way to one server share it. */
-  constructor(pool: PoolLike, target: string, names: StatementNames = new StatementNames(quietLogger)) {
+  readonly #answerMs: number
+
+  /**
+   * `names`: what is known of named statements; runners on the way to one server share it. `answerMs`: how long a statement may take that says
+   * nothing else.
+   */
+  constructor(pool: PoolLike, target: string, names: StatementNames = new StatementNames(quietLogger), answerMs: number = ANSWER_MS) {
     this.pool = pool
     this.target = target
     this.#names = names
+    this.#answerMs = answerMs
   }
 
-  async run<T = any>(query: Query, timeoutMs = 30_000): Promise<T[]> {
+  async run<T = any>(query: Query, timeoutMs: number = this.#answerMs): Promise<T[]> {
     const client = await this.#checkOut()
     return this.#bounded(client, () => this.#send(client, query), timeoutMs)
   }
@@ -124,8 +133,18 @@ export class Runner {
   /**
    * Several statements in one transaction. Rejects with what `work` rejects with, as it is; and when a statement failed whose error `work` kept to
    * itself: Postgres then rolls back whatever is asked of it. A connection lost during the commit is a ConnectionError whose outcome is `unknown`.
+   * An application's statements may take as long as they like.
    */
-  async transaction<T>(work: (client: TransactionClient) => Promise<T>): Promise<T> {
+  transaction<T>(work: (client: TransactionClient) => Promise<T>): Promise<T> {
+    return this.#transact(work, undefined)
+  }
+
+  /** The same for statements of ours, each of which must be answered in time. */
+  shortTransaction<T>(work: (client: TransactionClient) => Promise<T>): Promise<T> {
+    return this.#transact(work, this.#answerMs)
+  }
+
+  async #transact<T>(work: (client: TransactionClient) => Promise<T>, answerMs: number | undefined): Promise<T> {
     const client = await this.#checkOut()
     let dead: Error | undefined
     const onError = (error: Error): void => {
@@ -134,7 +153,8 @@ export class Runner {
     client.on("error", onError)
     const send = async (statement: string | pg.QueryConfig, values: unknown[] | undefined, committing = false): Promise<pg.QueryResult<any>> => {
       try {
-        return await (values === undefined ? client.query(statement) : client.query(statement, values))
+        const answer = values === undefined ? client.query(statement) : client.query(statement, values)
+        return await (answerMs === undefined ? answer : answered(answer, answerMs))
       } catch (error) {
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
@@ -203,7 +223,6 @@ export class Runner {
   }
 
   async #bounded(client: pg.PoolClient, work: () => Promise<pg.QueryResult>, timeoutMs: number): Promise<any> {
-    let timer: NodeJS.Timeout | undefined
     let dead: Error | undefined
     // A checked-out client emits its own errors; without a listener they would end the process.
     const onError = (error: Error): void => {
@@ -211,15 +230,11 @@ export class Runner {
     }
     client.on("error", onError)
     try {
-      const expired = new Promise<never>((_, reject) => {
-        timer = setTimeout(() => reject(new Error(`Postgres did not answer within ${timeoutMs} ms`)), timeoutMs)
-      })
-      return (await Promise.race([work(), expired])).rows
+      return (await answered(work(), timeoutMs)).rows
     } catch (error) {
       if (isConnectionLoss(error)) dead ??= error as Error
       throw this.#translated(error, !isNeverSent(error))
     } finally {
-      clearTimeout(timer)
       release(client, onError, dead)
     }
   }
@@ -230,6 +245,19 @@ export class Runner {
     if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
     if (sqlStateOf(error) === "42501") return connectionError(error, this.target)
     return error
+  }
+}
+
+/** The answer to a statement, or, once this time is over, an error that says that its connection is lost. */
+export async function answered<T>(answer: Promise<T>, ms: number): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`Postgres did not answer within ${Math.round(ms)} ms`)), ms)
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
   }
 }
 

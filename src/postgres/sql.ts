@@ -1062,11 +1062,10 @@ begin
   select array_agg(x.id) filter (where x.crashes + 1 < x.cap) as again,
     array_agg(x.id) filter (where x.crashes + 1 >= x.cap) as over,
     array_agg(jsonb_build_object('name', 'WorkerLostError', 'message',
-      format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors,
-    count(*) as n
+      format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors
   into lost
   from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update skip locked) x;
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
       attempts = coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id,
@@ -1096,9 +1095,12 @@ begin
     watched := ends.watched;
     ended := ended || coalesce(ends.ended, '[]');
   end if;
-  if lost.n < most then
-    delete from {schema}.workers w where w.id = any (rescue_jobs.workers);
-  end if;
+  with gone as (
+    delete from {schema}.workers w
+    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id)
+    returning w.id
+  )
+  select case when rescued is null and ended is null then (select array_agg(g.id) from gone g) else rescue_jobs.workers end into workers;
 end
 $$`,
   resolve_children: `create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)

@@ -11,6 +11,7 @@
 import type pg from "pg"
 import { NonRetryableError, TuskError } from "../errors.js"
 import { isConnectionLoss } from "../postgres/failure.js"
+import { answered } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { SettleRow } from "./settler.js"
@@ -23,14 +24,18 @@ export interface JobTransactionOptions {
   readonly client: pg.PoolClient
   readonly statements: Statements
   readonly jobId: string
+  /** How long completion and commit may take. */
+  readonly answerMs: number
   /** Gives the client back; with an error it is destroyed. */
   readonly release: (error: Error | undefined) => void
   /** Ends what the server still does for a client that is gone. */
   readonly cutOff: (pid: number) => void
 }
 
-/** For completion and commit; a connection that is silent for longer is given up. */
-const ANSWER_MS = 30_000
+/**
+ * Between completion and commit the job's row is locked. Should this host vanish just then, the server frees it after this time, not when TCP gives up.
+ */
+const IDLE = "10s"
 
 export class JobTransaction {
   readonly tx: Transaction
@@ -61,7 +66,7 @@ export class JobTransaction {
 
   async begin(): Promise<void> {
     try {
-      await answered(this.#client.query("begin isolation level read committed"))
+      await this.#answered(this.#client.query("begin isolation level read committed"))
     } catch (error) {
       this.#close(error as Error)
       throw error
@@ -78,21 +83,23 @@ export class JobTransaction {
     if (!this.#open) return { kind: "lost" }
     // From here on the handler's code, should any still run, has no part in it.
     this.#open = false
+    let settled = false
     try {
       // What the server has said already, that it is closing the connection, say, and why, is read in this turn of the event loop.
       await new Promise((resolve) => setImmediate(resolve))
       this.#checkWhole()
       // Without its name: behind a pooler in transaction mode that may be lost, and the error would abort the transaction.
       const settle = {
-        text: this.#options.statements.settle.text,
+        text: `select s.*, set_config('idle_in_transaction_session_timeout', '${IDLE}', true) from (${this.#options.statements.settle.text}) s`,
         values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]],
       }
-      const row = (await answered(this.#client.query<SettleRow>(settle))).rows[0]!
+      const row = (await this.#answered(this.#client.query<SettleRow>(settle))).rows[0]!
+      settled = true
       if (row.cancelled !== null || row.settled !== null) {
         await this.#rollback()
         return { kind: row.cancelled !== null ? "cancelled" : "lost" }
       }
-      await answered(this.#client.query("commit"))
+      await this.#answered(this.#client.query("commit"))
       this.#close(this.#dead)
       return { kind: "committed", row }
     } catch (error) {
@@ -100,7 +107,7 @@ export class JobTransaction {
       if (lost) this.#close(error as Error)
       else await this.#rollback()
       // The server had cut it off for being idle for too long: that is the handler's.
-      for (const cause of [this.#dead, error]) if (sqlStateOf(cause) === "25P03") throw cause
+      for (const cause of [this.#dead, error]) if (!settled && sqlStateOf(cause) === "25P03") throw cause
       if (lost || sqlStateOf(error) === "40P01") return { kind: "again" }
       throw sqlStateOf(error) === "25P02" ? this.#failedBefore(error) : error
     }
@@ -153,29 +160,21 @@ export class JobTransaction {
 
   async #rollback(): Promise<void> {
     try {
-      await answered(this.#client.query("rollback"))
+      await this.#answered(this.#client.query("rollback"))
       this.#close(this.#dead)
     } catch (error) {
       this.#close(error as Error)
     }
   }
 
+  /** A connection that is silent for longer is given up. */
+  #answered<T>(query: Promise<T>): Promise<T> {
+    return answered(query, this.#options.answerMs)
+  }
+
   #close(broken: Error | undefined): void {
     this.#open = false
     this.#client.off("error", this.#onError)
     this.#options.release(broken)
-  }
-}
-
-/** Its answer, or the error of a connection that gives none. */
-async function answered<T>(query: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`Postgres did not answer within ${ANSWER_MS} ms`)), ANSWER_MS)
-  })
-  try {
-    return await Promise.race([query, late])
-  } finally {
-    clearTimeout(timer)
   }
 }

@@ -12,6 +12,7 @@ export interface JobTransactionsOptions {
   readonly logger: Logger
   /** Transactions at once. */
   readonly most: number
+  readonly answerMs: number
 }
 
 const PURPOSE = "transactions"
@@ -29,7 +30,7 @@ export class JobTransactions {
 
   /** Opens the transaction of a job's run. */
   async begin(jobId: string): Promise<JobTransaction> {
-    const { config, most, logger, statements } = this.#options
+    const { config, most, answerMs, logger, statements } = this.#options
     // Before the pool is asked: what waits in there is given up after ten seconds.
     await this.#enter()
     this.#pool ??= createPool(config, most, logger, PURPOSE)
@@ -45,7 +46,7 @@ export class JobTransactions {
       client.release(error)
       this.#leave()
     }
-    const transaction = new JobTransaction({ client, statements, jobId, release, cutOff: (pid) => void this.#cutOff(pid) })
+    const transaction = new JobTransaction({ client, statements, jobId, answerMs, release, cutOff: (pid) => void this.#cutOff(pid) })
     await transaction.begin()
     return transaction
   }

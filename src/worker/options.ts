@@ -7,6 +7,10 @@ import type { WorkerOptions } from "./types.js"
 const KNOWN = ["queues", "concurrency", "signals", "drainTimeout", "poll", "lease", "onStart", "onStop"] as const
 const DEFAULT_CONCURRENCY = 10
 const MAX_CONCURRENCY = 100_000
+/** A statement is given up after this part of the lease, 15 s on stock settings; but for claims after this long at least, and at most. */
+const ANSWER_SHARE = 0.75
+const MIN_ANSWER_MS = 5_000
+const MAX_ANSWER_MS = 30_000
 
 /** Worker options with their defaults, durations in milliseconds. */
 export interface CheckedWorkerOptions {
@@ -16,6 +20,9 @@ export interface CheckedWorkerOptions {
   readonly drainTimeoutMs: number
   readonly pollMs: number
   readonly leaseMs: number
+  /** How long a claim may take, and any other statement. A connection that is silent for longer is given up. */
+  readonly claimMs: number
+  readonly answerMs: number
   readonly onStart: WorkerOptions["onStart"]
   readonly onStop: WorkerOptions["onStop"]
 }
@@ -38,6 +45,8 @@ export function checkWorkerOptions(options: WorkerOptions, tasks: readonly TaskS
     drainTimeoutMs: options.drainTimeout === undefined ? 30_000 : toPositiveMilliseconds(options.drainTimeout, "drainTimeout"),
     pollMs: options.poll === undefined ? 5_000 : toPositiveMilliseconds(options.poll, "poll"),
     leaseMs,
+    claimMs: leaseMs * ANSWER_SHARE,
+    answerMs: Math.min(Math.max(leaseMs * ANSWER_SHARE, MIN_ANSWER_MS), MAX_ANSWER_MS),
     onStart: options.onStart,
     onStop: options.onStop,
   }

@@ -51,8 +51,6 @@ const MAX_UNSETTLED = 10_000
 const MAX_TRANSACTIONS = 50
 /** After a shutdown's abort, handlers have this long before their jobs go back whatever they do. */
 const ABORT_GRACE_MS = 5_000
-/** A claim is given up after this part of the lease, 15 s on stock settings. */
-const CLAIM_SHARE = 0.75
 
 export class QueueWorker implements Worker {
   readonly id: string = randomUUID()
@@ -97,7 +95,7 @@ export class QueueWorker implements Worker {
     })
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
     this.#pool = createPool(connected.config, 4, logger, "worker")
-    const runner = new Runner(this.#pool, connected.target, connected.statementNames)
+    const runner = new Runner(this.#pool, connected.target, connected.statementNames, options.answerMs)
     const { statements, notifier } = connected
     const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
     const slots = Math.min(
@@ -105,7 +103,7 @@ export class QueueWorker implements Worker {
       [...options.queues.values()].reduce((sum, n) => sum + n, 0),
       MAX_TRANSACTIONS,
     )
-    this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots })
+    this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots, answerMs: options.answerMs })
     const queues = [...options.queues.keys()]
     this.#registration = new Registration({ ...common, names: database.names, leaseMs: options.leaseMs, queues })
     this.#host = {
@@ -124,7 +122,7 @@ export class QueueWorker implements Worker {
     })
     const claimHost: ClaimHost = {
       ...common,
-      claimTimeoutMs: options.leaseMs * CLAIM_SHARE,
+      claimTimeoutMs: options.claimMs,
       mayClaim: () => this.#mayClaim(),
       holdsLease: () => this.#heartbeat.holdsLease,
       reserved: 0,

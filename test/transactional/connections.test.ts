@@ -22,6 +22,7 @@ beforeAll(async () => {
     statements: statementsFor(schemaNames("tusk"), true),
     logger: quietLogger,
     most: 2,
+    answerMs: 30_000,
   })
 })
 afterAll(async () => {
