@@ -2,23 +2,15 @@
  * Once, a statement of a worker's takes effect and its answer is lost: the connection is cut, or stays open in silence for ever (a host that vanished,
  * a firewall that forgot). Everything goes on within a few seconds, nothing is lost, and what is to happen once does.
  */
-import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { currentJob, type Job, task } from "../../src/index.js"
+import { describe, type ExpectStatic, test } from "vitest"
+import { currentJob, type Job, Tusk, task } from "../../src/index.js"
+import { createDatabase, type TestDatabase } from "../support/database.js"
 import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
-import { ground, reaches } from "../worker/ground.js"
+import { reaches } from "../worker/ground.js"
 
-const on = ground()
-let proxy: FaultProxy
-
-beforeAll(async () => {
-  await on.db.query("create table effects (label text)")
-})
-beforeEach(async () => {
-  proxy = await startProxy(on.db.url)
-})
-// Before the clients' own ends, which need not wait for a connection in silence.
-afterEach(() => proxy.close())
+/** Wakes of lost connections are all that they would say. */
+const logger = { debug() {}, info() {}, warn() {}, error() {} }
 
 /** By what they are recognised on their way. */
 const STATEMENTS: Readonly<Record<string, string>> = {
@@ -37,27 +29,35 @@ const STATEMENTS: Readonly<Record<string, string>> = {
   notification: "pg_notify($1, m)",
 }
 
+const SLOT_MS = 500
 /** A lease of one second gives a statement five. */
-const LIMIT_MS = 9_000
+const LIMIT_MS = 20_000
 
-/** A worker on the way through the proxy, and a round of everything that workers do; each resolves when all of it has ended. */
-async function workload(): Promise<{ round(label: string): Promise<void>; fires(): Promise<void> }> {
-  const queue = on.name("q")
-  const { db } = on
-  const via = on.open()
-  const plain = task({ name: on.name("plain"), queue }, () => undefined)
-  const limited = task({ name: on.name("limited"), queue, concurrency: { limit: 1 } }, () => undefined)
-  const booked = task({ name: on.name("booked"), queue, transactional: true }, async (label: string) => {
+interface Load {
+  /** A round of everything that workers do; resolves when all of it has ended. */
+  round(label: string): Promise<void>
+  /** The schedule goes on, and has left out no slot. */
+  fires(): Promise<void>
+}
+
+let loads = 0
+
+async function startLoad(expect: ExpectStatic, db: TestDatabase, via: Tusk, behind: Tusk): Promise<Load> {
+  const queue = `q${++loads}`
+  await db.query("create table effects (label text)")
+  const plain = task({ name: `${queue}.plain`, queue }, () => undefined)
+  const limited = task({ name: `${queue}.limited`, queue, concurrency: { limit: 1 } }, () => undefined)
+  const booked = task({ name: `${queue}.booked`, queue, transactional: true }, async (label: string) => {
     await currentJob().tx.query("insert into effects (label) values ($1)", [label])
   })
-  const hang = task({ name: on.name("hang"), queue }, () => {
+  const hang = task({ name: `${queue}.hang`, queue }, () => {
     const { signal } = currentJob()
     return new Promise<void>((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)))
   })
   const slots: number[] = []
-  const slot = task({ name: on.name("slot"), queue }, () => void slots.push(currentJob().scheduledFor!.getTime()))
-  await on.work({ queues: [queue], lease: 1, poll: "200ms", drainTimeout: "10ms" }, { connectionString: proxy.url })
-  await slot.with({ via }).schedule(on.name("every"), { every: "500ms", missed: "all" })
+  const slot = task({ name: `${queue}.slot`, queue }, () => void slots.push(currentJob().scheduledFor!.getTime()))
+  await behind.work({ queues: [queue], lease: 1, poll: "200ms", drainTimeout: "10ms" })
+  await slot.with({ via }).schedule("every", { every: `${SLOT_MS}ms`, missed: "all" })
 
   return {
     async round(label) {
@@ -65,7 +65,7 @@ async function workload(): Promise<{ round(label: string): Promise<void>; fires(
         await plain.with({ via }).enqueue(),
         await plain.with({ via, delay: "20ms" }).enqueue(),
         await limited.with({ via }).enqueue(),
-        await booked.with({ via }).enqueue(`${queue} ${label}`),
+        await booked.with({ via }).enqueue(label),
       ]
       const expired = await via.enqueue("known to nobody", [], { queue, ttl: "20ms" })
       const cancelled = await hang.with({ via }).enqueue()
@@ -74,29 +74,55 @@ async function workload(): Promise<{ round(label: string): Promise<void>; fires(
       for (const job of completed) await reaches(job, "completed", LIMIT_MS)
       await reaches(expired, "expired", LIMIT_MS)
       await reaches(cancelled, "cancelled", LIMIT_MS)
-      expect(await db.query("select label from effects where label = $1", [`${queue} ${label}`])).toHaveLength(1)
+      expect(await db.query("select label from effects where label = $1", [label])).toHaveLength(1)
     },
     async fires() {
       const seen = slots.length
       await waitFor(() => slots.length > seen, { what: "the schedule to fire", timeout: LIMIT_MS })
-      // Each slot once, and none left out.
       const rows = await db.query<{ at: Date }>(
-        `select scheduled_for as at from (select queue, scheduled_for from tusk.jobs union all select queue, scheduled_for from tusk.finished_jobs) j
-         where queue = $1 and scheduled_for is not null order by 1`,
-        [queue],
+        `select scheduled_for as at from (select scheduled_for from tusk.jobs union all select scheduled_for from tusk.finished_jobs) j
+         where scheduled_for is not null order by 1`,
       )
       const gaps = rows.slice(1).map((row, i) => row.at.getTime() - rows[i]!.at.getTime())
-      expect(gaps.filter((gap) => gap !== 500)).toEqual([])
+      expect(gaps.filter((gap) => gap !== SLOT_MS)).toEqual([])
     },
   }
 }
 
-describe.each(["the connection is cut", "the connection stays open in silence"])("%s", (how) => {
-  test.each(Object.keys(STATEMENTS))("after a %s", { timeout: 60_000 }, async (name) => {
-    const { round, fires } = await workload()
+async function scenario(expect: ExpectStatic, statement: string, keepOpen: boolean): Promise<void> {
+  const db = await createDatabase()
+  const proxy: FaultProxy = await startProxy(db.url)
+  const via = new Tusk({ connectionString: db.url, logger, signals: false })
+  const behind = new Tusk({ connectionString: proxy.url, logger, signals: false })
+  try {
+    const { round, fires } = await startLoad(expect, db, via, behind)
     await Promise.all([round("before"), fires()])
-    const lost = proxy.loseReplies(STATEMENTS[name]!, { keepOpen: how.includes("silence") })
+    const lost = proxy.loseReplies(statement, { keepOpen })
     await Promise.all([round("meanwhile"), fires(), within(lost, LIMIT_MS, "an answer to be lost")])
     await Promise.all([round("afterwards"), fires()])
-  })
+  } finally {
+    // First, so that nobody waits for a connection in silence.
+    await proxy.close()
+    await Promise.all([via.close(), behind.close()])
+    await db.close()
+  }
+}
+
+describe.concurrent("the connection is cut", () => {
+  test.for(Object.keys(STATEMENTS))("after a %s", { timeout: 90_000 }, (name, { expect }) => scenario(expect, STATEMENTS[name]!, false))
+})
+
+describe.concurrent("the connection stays open in silence", () => {
+  // The others go the same ways, and each of these takes seconds.
+  const some = [
+    "claim",
+    "limited claim",
+    "settle",
+    "completion in the job's transaction",
+    "heartbeat",
+    "promotion",
+    "look at due schedules",
+    "commit",
+  ]
+  test.for(some)("after a %s", { timeout: 90_000 }, (name, { expect }) => scenario(expect, STATEMENTS[name]!, true))
 })
