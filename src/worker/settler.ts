@@ -157,9 +157,9 @@ export class Settler extends Service {
       ...this.#options.statements.settle,
       values: [
         this.#options.workerId,
-        batch.map((s) => s.run.id),
-        batch.map((s) => s.run.row.lease),
-        batch.map((s) => s.outcome.kind),
+        arrayOf(batch.map((s) => s.run.id)),
+        arrayOf(batch.map((s) => s.run.row.lease)),
+        arrayOf(batch.map((s) => s.outcome.kind)),
         column((s) => ("delayMs" in s.outcome ? s.outcome.delayMs : null)),
         column((s) => (s.outcome.kind === "completed" ? s.outcome.result : null)),
         column((s) => ("error" in s.outcome ? JSON.stringify(s.outcome.error) : null)),
@@ -204,6 +204,11 @@ export interface SettleRow extends Consequences {
   /** Those that ended cancelled although they had another outcome, with the reason. */
   readonly cancelled: Readonly<Record<string, JobFailure>> | null
   readonly subscribed: boolean
+}
+
+/** As Postgres reads an array of words without quotes and commas (ids, numbers): pg would look through each of them for what to escape. */
+function arrayOf(words: readonly string[]): string {
+  return `{${words.join(",")}}`
 }
 
 /** How many of these fit one statement; at least one. */
