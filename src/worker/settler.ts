@@ -211,11 +211,17 @@ function arrayOf(words: readonly string[]): string {
   return `{${words.join(",")}}`
 }
 
-/** How many of these fit one statement; at least one. */
+/**
+ * How many of these fit one statement; at least one. None with a job twice: after a lost lease this worker may have run it again, and the answer, which
+ * knows jobs by their ids, would take the stale run for the other.
+ */
 function countWithin(settlements: readonly Settlement[]): number {
   let size = 0
+  const ids = new Set<string>()
   for (let i = 0; i < Math.min(settlements.length, MAX_BATCH); i++) {
-    const { outcome } = settlements[i]!
+    const { run, outcome } = settlements[i]!
+    if (ids.has(run.id)) return i
+    ids.add(run.id)
     if (outcome.kind === "completed") size += outcome.result?.length ?? 0
     if (size > MAX_BATCH_SIZE) return Math.max(i, 1)
   }
