@@ -12,13 +12,13 @@ import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
-import { Listener } from "../postgres/listener.js"
-import { createPool, Runner } from "../postgres/pool.js"
+import { Runner } from "../postgres/pool.js"
 import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
 import { Announcer } from "./announcer.js"
 import { type ClaimHost, QueueClaimer } from "./claimer.js"
+import { type Connections, toPostgres } from "./connections.js"
 import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
 import { JobTransactions } from "./job-transactions.js"
@@ -59,7 +59,7 @@ export class QueueWorker implements Worker {
   readonly #options: CheckedWorkerOptions
   readonly #logger: Logger
   readonly #announcer: Announcer
-  readonly #pool: ReturnType<typeof createPool>
+  readonly #pool: ReturnType<Connections["pool"]>
   readonly #transactions: JobTransactions
   readonly #claimers = new Map<string, QueueClaimer>()
   readonly #registration: Registration
@@ -71,7 +71,7 @@ export class QueueWorker implements Worker {
   readonly #sweeper: Sweeper
   readonly #progress: Progress
   readonly #lostClaims: LostClaims
-  readonly #listener: Listener
+  readonly #listener: ReturnType<Connections["listener"]>
   #undo: (() => void)[] = []
   #markStopped: () => void = () => undefined
   #paused = false
@@ -82,7 +82,7 @@ export class QueueWorker implements Worker {
   /** Runs under a limit are among those just settled. */
   #roomMade = false
 
-  constructor(context: WorkerContext, options: CheckedWorkerOptions) {
+  constructor(context: WorkerContext, options: CheckedWorkerOptions, connections: Connections = toPostgres) {
     this.#context = context
     this.#options = options
     const { database, connected } = context
@@ -94,7 +94,7 @@ export class QueueWorker implements Worker {
       this.#markStopped = resolve
     })
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
-    this.#pool = createPool(connected.config, 4, logger, "worker")
+    this.#pool = connections.pool(connected.config, 4, logger, "worker")
     const runner = new Runner(this.#pool, connected.target, connected.statementNames, options.answerMs)
     const { statements, notifier } = connected
     const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
@@ -194,7 +194,7 @@ export class QueueWorker implements Worker {
         ...this.#settler.leases(),
       ],
     })
-    this.#listener = new Listener({
+    this.#listener = connections.listener({
       connect: connected.listenConfig,
       channels: [database.names.channel],
       logger,

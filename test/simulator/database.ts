@@ -1,0 +1,367 @@
+/**
+ * The scripted database: what the statements of a worker do, on maps, each at one instant. What the real ones do beside that (keys, flows, plans,
+ * locks) is for the tests on Postgres; here the worker is what is tested.
+ *
+ * It also watches: what no sequence of statements of sound workers may bring about is reported as a violation.
+ */
+import type { Random } from "../support/random.js"
+import type { VirtualTime } from "./time.js"
+
+export interface Job {
+  readonly id: string
+  seq: number
+  readonly queue: string
+  readonly priority: number
+  readonly task: string
+  /** Limited jobs: how many of its group may run. */
+  readonly group: number | undefined
+  state: "waiting" | "delayed" | "active"
+  attempt: number
+  maxAttempts: number
+  crashes: number
+  runAt: number
+  expiresAt: number
+  startedAt: number
+  lease: number
+  worker: string
+  cancelled: boolean
+  attempts: { attempt: number; worker: string; lost: boolean }[]
+}
+
+/** What is known of a claim of one job. */
+export interface Lease {
+  readonly worker: string
+  /** The worker had a row then. */
+  readonly known: boolean
+  readonly claim: Claim
+  /** The handler's last word: returned well. */
+  made: boolean
+  endedBy: string | undefined
+}
+
+/** One claim statement. */
+export interface Claim {
+  /** The worker has got its answer. */
+  answered: boolean
+}
+
+interface WorkerRow {
+  heartbeatAt: number
+  readonly lease: number
+}
+
+const GROUP_LIMIT = 2
+/** A result that the server refuses. */
+export const POISON = "poison"
+const LIMITED = 32_768
+
+export class SimulatedDatabase {
+  readonly jobs = new Map<string, Job>()
+  readonly finished = new Map<string, { state: string; worker: string; attempt: number }>()
+  readonly workers = new Map<string, WorkerRow>()
+  readonly leases = new Map<number, Lease>()
+  /** Locked by somebody just now: claims pass over them. */
+  lockedShare = 0
+  accepted = 0
+  readonly #time: VirtualTime
+  readonly #random: Random
+  readonly #violated: (what: string) => void
+  readonly #notify: (messages: readonly string[]) => void
+  #seq = 0
+  #lease = 0
+
+  constructor(options: { time: VirtualTime; random: Random; violated: (what: string) => void; notify: (messages: readonly string[]) => void }) {
+    this.#time = options.time
+    this.#random = options.random
+    this.#violated = options.violated
+    this.#notify = options.notify
+  }
+
+  nextSeq(): number {
+    return ++this.#seq
+  }
+
+  insert(draft: Pick<Job, "seq" | "queue" | "priority" | "task" | "group" | "maxAttempts"> & { delayMs: number; ttlMs: number }): Job {
+    const id = `00000000-0000-7000-8000-${String(++this.accepted).padStart(12, "0")}`
+    const job: Job = {
+      ...draft,
+      id,
+      state: draft.delayMs > 0 ? "delayed" : "waiting",
+      attempt: 0,
+      crashes: 0,
+      runAt: this.#time.now + draft.delayMs,
+      expiresAt: this.#time.now + draft.ttlMs,
+      startedAt: 0,
+      lease: 0,
+      worker: "",
+      cancelled: false,
+      attempts: [],
+    }
+    this.jobs.set(id, job)
+    return job
+  }
+
+  /** By somebody else. True: it was running. */
+  cancel(id: string): boolean {
+    const job = this.jobs.get(id)
+    if (job === undefined) return false
+    job.cancelled = true
+    if (job.state !== "active") this.#finish(job, "cancelled")
+    return job.state === "active"
+  }
+
+  remove(id: string): void {
+    const job = this.jobs.get(id)
+    if (job !== undefined) this.#finish(job, "removed")
+  }
+
+  execute(name: string, v: readonly any[], claim: Claim): object[] {
+    const statement = this.#statements[name]
+    if (statement === undefined) throw new Error(`The scripted database has no answer to ${name}`)
+    return statement(v, claim)
+  }
+
+  readonly #statements: Readonly<Record<string, (v: readonly any[], claim: Claim) => object[]>> = {
+    isolation: () => [{ level: "read committed" }],
+    publish_tasks: () => [],
+    partitions: () => [],
+    prune: () => [],
+    progress: () => [{ subscribed: false }],
+    abandon: () => [{ gone_parents: 0, ended: null, lanes: null, due_ms: null, watched: null }],
+    notify: ([, messages]) => {
+      this.#notify(messages)
+      return []
+    },
+    register_worker: ([id, lease]) => {
+      this.workers.set(id, { heartbeatAt: this.#time.now, lease })
+      return []
+    },
+    deregister: ([id]) => {
+      this.workers.delete(id)
+      for (const job of this.jobs.values())
+        if (job.state === "active" && job.worker === id) this.#violated(`a worker's row goes and ${job.id} is active`)
+      return []
+    },
+    heartbeat: ([id, , ids, leases]) => {
+      const row = this.workers.get(id)
+      if (row === undefined) return []
+      row.heartbeatAt = this.#time.now
+      const mine = (i: number): boolean => this.#fenced(ids[i], leases[i], id) !== undefined
+      const known = (ids as string[]).map((_, i) => i)
+      const cancelled = known.filter((i) => mine(i) && this.jobs.get(ids[i])!.cancelled)
+      const lost = known.filter((i) => !mine(i))
+      const some = (list: number[]): string[] | null => (list.length === 0 ? null : list.map((i) => ids[i]))
+      return [{ cancelled: some(cancelled), lost: some(lost) }]
+    },
+    cancelled_runs: ([ids, leases, worker]) =>
+      (ids as string[]).flatMap<object>((id, i) => {
+        const job = this.#fenced(id, leases[i], worker)
+        if (job === undefined) return [{ id, reason: null, gone: true }]
+        return job.cancelled ? [{ id, reason: "cancelled", gone: false }] : []
+      }),
+    claim: ([queue, priorities, cursors, limit, worker], claim) => {
+      const taken: Job[] = []
+      const lease = ++this.#lease
+      for (const [i, priority] of (priorities as number[]).entries()) {
+        const lane = this.#waiting((j) => j.queue === queue && j.priority === priority && j.group === undefined && j.seq > cursors[i])
+        for (const job of lane) if (taken.length < limit && !this.#random.chance(this.lockedShare)) taken.push(job)
+      }
+      return this.#take(taken, lease, worker, claim)
+    },
+    claim_limited: ([queue, limit, worker], claim) => {
+      const next = { at: "0", complete: true, blocked: false, contended: false, waitMs: null, whole: false }
+      const last: unknown[] = []
+      last[14] = next
+      const taken: Job[] = []
+      if (this.lockedShare > 0 && this.#random.chance(0.1)) next.contended = true
+      else {
+        const running = new Map<number, number>()
+        for (const job of this.jobs.values())
+          if (job.state === "active" && job.queue === queue && job.group !== undefined) running.set(job.group, (running.get(job.group) ?? 0) + 1)
+        for (const job of this.#waiting((j) => j.queue === queue && j.group !== undefined)) {
+          const runs = running.get(job.group!) ?? 0
+          if (runs >= GROUP_LIMIT) next.blocked = true
+          else if (taken.length < limit) {
+            taken.push(job)
+            running.set(job.group!, runs + 1)
+          } else next.complete = false
+        }
+      }
+      return [...this.#take(taken, ++this.#lease, worker, claim), last]
+    },
+    sweep: ([queues]) => {
+      const lanes = new Map<string, { queue: string; priority: number; seq: string }>()
+      for (const { queue, priority, group, seq } of this.#waiting((j) => queues.includes(j.queue))) {
+        const lane = group === undefined ? priority : LIMITED
+        if (!lanes.has(`${queue} ${lane}`)) lanes.set(`${queue} ${lane}`, { queue, priority: lane, seq: String(group === undefined ? seq : 0) })
+      }
+      return [...lanes.values()]
+    },
+    settle: ([worker, ids, leases, outcomes, delays, results]) => {
+      const list = (text: string): string[] => (text === "{}" ? [] : text.slice(1, -1).split(","))
+      if (results?.some((r: string | null) => r?.includes(POISON))) {
+        throw Object.assign(new Error("unsupported Unicode escape sequence"), { code: "22P05" })
+      }
+      return [this.#settle(worker, list(ids), list(leases), list(outcomes), delays)]
+    },
+    settled_before: ([ids, worker, attempts]) =>
+      (ids as string[]).flatMap((id, i) => {
+        const finished = this.finished.get(id)
+        const error = finished?.state === "cancelled" ? { name: "JobCancelledError", message: "cancelled" } : null
+        if (finished?.worker === worker && finished?.attempt === attempts[i] && finished?.state !== "removed") return [{ id, cancelled: error }]
+        const job = this.jobs.get(id)
+        const was = job?.attempt === attempts[i] && job?.attempts.find((a) => a.attempt === attempts[i] && a.worker === worker)
+        return was && !job!.attempts.some((a) => a.attempt === attempts[i] && a.lost) ? [{ id, cancelled: null }] : []
+      }),
+    lost_claims: ([worker, olderThanMs, held]) => {
+      const lost = [...this.jobs.values()].filter(
+        (j) => j.state === "active" && j.worker === worker && j.startedAt < this.#time.now - olderThanMs && !held.includes(String(j.lease)),
+      )
+      if (lost.length === 0) return []
+      for (const job of lost) {
+        if (this.leases.get(job.lease)!.claim.answered) this.#violated(`${job.id} was claimed and forgotten: lease ${job.lease} is in nobody's hands`)
+      }
+      const settled = this.#settle(
+        worker,
+        lost.map((j) => j.id),
+        lost.map((j) => String(j.lease)),
+        lost.map(() => "released"),
+        null,
+      )
+      return [{ settled: settled.settled ?? lost.map((j) => j.id), lanes: settled.lanes }]
+    },
+    next_due: () => {
+      let delayed = Number.POSITIVE_INFINITY
+      let expiry = Number.POSITIVE_INFINITY
+      for (const job of this.jobs.values()) {
+        if (job.state === "delayed") delayed = Math.min(delayed, job.runAt)
+        if (job.state !== "active") expiry = Math.min(expiry, job.expiresAt)
+      }
+      const until = (at: number): number | null => (at === Number.POSITIVE_INFINITY ? null : at - this.#time.now)
+      return [{ delayed: until(delayed), expiry: until(expiry), schedule: null, subscribed: false }]
+    },
+    promote: () => {
+      const due = [...this.jobs.values()].filter((j) => j.state === "delayed" && j.runAt <= this.#time.now)
+      for (const job of due) {
+        job.state = "waiting"
+        job.seq = this.nextSeq()
+      }
+      return lanesOf(due).map(([queue, priority, seq]) => ({ queue, priority, seq: String(seq) }))
+    },
+    expire: () => {
+      const over = [...this.jobs.values()].filter((j) => j.state !== "active" && j.expiresAt <= this.#time.now)
+      for (const job of over) this.#finish(job, "expired")
+      return [{ ended: over.length === 0 ? null : [], lanes: null, due_ms: null, watched: null }]
+    },
+    rescue: ([, orphans, self]) => {
+      const dead = [...this.workers].filter(([id, w]) => id !== self && w.heartbeatAt < this.#time.now - w.lease).map(([id]) => id)
+      const mine = (j: Job): boolean => dead.includes(j.worker) || (orphans && !this.workers.has(j.worker))
+      const lost = [...this.jobs.values()].filter((j) => j.state === "active" && mine(j))
+      for (const id of dead) this.workers.delete(id)
+      const again: Job[] = []
+      for (const job of lost) {
+        this.leases.get(job.lease)!.endedBy = "rescue"
+        job.attempts.push({ attempt: job.attempt, worker: job.worker, lost: true })
+        job.crashes++
+        job.maxAttempts++
+        if (job.cancelled) this.#finish(job, "cancelled")
+        else if (job.crashes >= 5) this.#finish(job, "failed")
+        else {
+          this.#back(job, "waiting")
+          again.push(job)
+        }
+      }
+      const any = dead.length > 0 || lost.length > 0
+      return [{ rescued: [], ended: null, workers: any ? dead : null, lanes: lanesOf(again), due_ms: null, watched: null }]
+    },
+  }
+
+  #settle(
+    worker: string,
+    ids: readonly string[],
+    leases: readonly string[],
+    outcomes: readonly string[],
+    delays: readonly (number | null)[] | null,
+  ): any {
+    const settled: string[] = []
+    const cancelled: Record<string, object> = {}
+    const waiting: Job[] = []
+    let dueMs: number | null = null
+    ids.forEach((id, i) => {
+      const job = this.#fenced(id, leases[i]!, worker)
+      if (job === undefined) return
+      const lease = this.leases.get(job.lease)!
+      const outcome = outcomes[i]!
+      lease.endedBy = outcome
+      settled.push(id)
+      if (outcome === "completed" && !lease.made) this.#violated(`${id} is completed under lease ${job.lease}, whose handler has not returned`)
+      if (job.cancelled) {
+        if (outcome !== "cancelled") cancelled[id] = { name: "JobCancelledError", message: "cancelled" }
+        this.#finish(job, "cancelled")
+      } else if (outcome === "retry" || outcome === "snoozed" || outcome === "released") {
+        if (outcome === "retry") job.attempts.push({ attempt: job.attempt, worker, lost: false })
+        else job.attempt--
+        const delay = delays?.[i] ?? 0
+        if (outcome !== "released") job.seq = this.nextSeq()
+        job.runAt = this.#time.now + delay
+        this.#back(job, delay > 0 ? "delayed" : "waiting")
+        if (delay > 0) dueMs = Math.min(dueMs ?? delay, delay)
+        else waiting.push(job)
+      } else this.#finish(job, outcome)
+    })
+    const lanes = waiting.length === 0 ? null : lanesOf(waiting)
+    return {
+      settled: settled.length === ids.length ? null : settled,
+      cancelled: Object.keys(cancelled).length === 0 ? null : cancelled,
+      watched: null,
+      lanes,
+      due_ms: dueMs,
+      ended: null,
+      subscribed: false,
+    }
+  }
+
+  #fenced(id: string, lease: string, worker: string): Job | undefined {
+    const job = this.jobs.get(id)
+    return job?.state === "active" && String(job.lease) === String(lease) && job.worker === worker ? job : undefined
+  }
+
+  #waiting(which: (job: Job) => boolean): Job[] {
+    return [...this.jobs.values()]
+      .filter((j) => j.state === "waiting" && j.expiresAt > this.#time.now && which(j))
+      .sort((a, b) => a.priority - b.priority || a.seq - b.seq)
+  }
+
+  #take(jobs: readonly Job[], lease: number, worker: string, claim: Claim): unknown[][] {
+    return jobs.map((job, i) => {
+      // The same number for all of a claim would do; one a job tells them apart.
+      const own = i === 0 ? lease : ++this.#lease
+      this.leases.set(own, { worker, known: this.workers.has(worker), claim, made: false, endedBy: undefined })
+      Object.assign(job, { state: "active", attempt: job.attempt + 1, startedAt: this.#time.now, worker, lease: own })
+      const ttl = job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - this.#time.now
+      return [job.id, String(job.seq), job.priority, String(own), job.task, job.attempt, job.maxAttempts, [], null, null, 0, null, false, ttl]
+    }) as unknown[][]
+  }
+
+  #back(job: Job, state: "waiting" | "delayed"): void {
+    Object.assign(job, { state, lease: 0, worker: "" })
+  }
+
+  #finish(job: Job, state: string): void {
+    if (this.finished.has(job.id)) this.#violated(`${job.id} ends twice`)
+    this.jobs.delete(job.id)
+    this.finished.set(job.id, { state, worker: job.worker, attempt: job.attempt })
+  }
+}
+
+/** The lanes of these jobs, each with its lowest seq. */
+function lanesOf(jobs: readonly Job[]): [string, number, number][] {
+  const lanes = new Map<string, [string, number, number]>()
+  for (const { queue, priority, group, seq } of jobs) {
+    const lane = group === undefined ? priority : LIMITED
+    const known = lanes.get(`${queue} ${lane}`)
+    if (known === undefined) lanes.set(`${queue} ${lane}`, [queue, lane, seq])
+    else known[2] = Math.min(known[2], seq)
+  }
+  return [...lanes.values()]
+}
