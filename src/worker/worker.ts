@@ -217,6 +217,8 @@ export class QueueWorker implements Worker {
       await this.#progress.start()
       await this.#duties.start()
       await this.#lostClaims.start()
+      // Told to stop meanwhile (onStart, a client that closes): nobody would undo what follows.
+      if (this.#stopping !== undefined) return await this.#stopping
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this))
       this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
