@@ -95,6 +95,15 @@ class History {
     }
     const stormMs = random.int(500, 6_000)
     for (let jobs = random.pick([5, 20, 60]); jobs > 0; jobs--) this.time.in(random.next() * stormMs, () => this.#enqueue())
+    // Much at once, and pauses while it is worked off.
+    if (random.chance(0.2)) {
+      const queue = random.pick(QUEUES)
+      const at = 200 + random.next() * 300
+      this.time.in(at, () => {
+        for (let i = 0; i < 12; i++) this.#enqueue(false, queue, 25)
+      })
+      for (let i = 0; i < 4; i++) this.time.in(at + random.next() * 150, () => this.#pause(random.pick(this.#workers), random.int(5, 100)))
+    }
     for (let acts = random.int(0, 6); acts > 0; acts--) this.time.in(random.next() * stormMs, () => this.#act())
     await this.#until(this.time.now + stormMs)
 
@@ -162,11 +171,11 @@ class History {
 
   // ── What others do ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  #enqueue(held = false, queue: (typeof QUEUES)[number] = this.#random.pick(QUEUES)): void {
+  #enqueue(held = false, queue: (typeof QUEUES)[number] = this.#random.pick(QUEUES), count?: number): void {
     const random = this.#random
     const limited = !held && random.chance(0.15)
     const task = `${queue}.${held ? "held" : limited ? "limited" : random.chance(0.2) ? "timed" : "plain"}`
-    const many = !held && random.chance(0.15) ? random.int(2, 25) : 1
+    const many = count ?? (!held && random.chance(0.15) ? random.int(2, 25) : 1)
     for (let i = 0; i < many; i++) {
       const draft = {
         seq: this.#database.nextSeq(),
@@ -193,7 +202,7 @@ class History {
     const worker = random.pick(this.#workers)
     const some = random.shuffle([...this.#database.jobs.keys()]).slice(0, random.int(1, 5))
     const say = (what: string): void => this.#say(() => `— ${what}`)
-    switch (random.int(0, 10)) {
+    switch (random.int(0, 12)) {
       case 0:
       case 1: {
         say(`cancelled: ${some.join(", ")}`)
@@ -210,6 +219,14 @@ class History {
         const ms = random.int(100, 2 * this.#leaseMs)
         say(`all connections break; none for ${ms} ms`)
         this.#network.outage(ms)
+        return
+      }
+      case 10:
+      case 11: {
+        if (!worker.alive) return
+        const ms = random.int(100, 4 * this.#leaseMs)
+        say(`${worker.name} is cut off for ${ms} ms`)
+        this.#network.outage(ms, worker.process)
         return
       }
       case 4: {
@@ -236,21 +253,9 @@ class History {
         worker.end(how)
         return
       }
-      case 8: {
-        if (worker.state !== "running") return
-        say(`${worker.name} is paused`)
-        this.time.in(
-          0,
-          () => {
-            if (!this.#stage.storm) return
-            worker.worker.pause()
-            worker.paused = true
-          },
-          worker.process,
-        )
-        this.time.in(random.int(10, 3_000), () => this.#resume(worker))
+      case 8:
+        this.#pause(worker, random.int(10, 3_000))
         return
-      }
       case 9:
         if (!worker.alive) return
         say(`${worker.name} hears no notifications`)
@@ -260,6 +265,18 @@ class History {
       default:
         this.#network.weather = { ...this.#network.weather, latency: random.pick([2, 200]) }
     }
+  }
+
+  #pause(worker: SimulatedWorker, ms: number): void {
+    if (worker.state !== "running") return
+    this.#say(() => `— ${worker.name} is paused`)
+    const pause = (): void => {
+      if (!this.#stage.storm) return
+      worker.worker.pause()
+      worker.paused = true
+    }
+    this.time.in(0, pause, worker.process)
+    this.time.in(ms, () => this.#resume(worker))
   }
 
   #resume(worker: SimulatedWorker): void {
@@ -303,6 +320,7 @@ class History {
     this.#stage.storm = false
     this.#network.weather = CALM
     this.#network.outageUntil = 0
+    for (const { process } of this.#workers) process.cutOffUntil = 0
     this.#lostHints = 0
     this.#database.lockedShare = 0
     for (const worker of this.#live) {

@@ -44,8 +44,8 @@ export class Network {
     this.trace = options.trace
   }
 
-  get down(): boolean {
-    return this.time.now < this.outageUntil
+  down(process: Process): boolean {
+    return this.time.now < Math.max(this.outageUntil, process.cutOffUntil)
   }
 
   way(): number {
@@ -53,10 +53,11 @@ export class Network {
     return 0.1 + this.random.next() * (this.random.chance(0.05) ? latency * 20 : latency)
   }
 
-  /** All connections break, and none can be made for a while. */
-  outage(ms: number): void {
-    this.outageUntil = this.time.now + ms
-    for (const pool of this.pools) pool.breakAll()
+  /** All connections break, or those of one process, and none can be made for a while. */
+  outage(ms: number, process?: Process): void {
+    if (process === undefined) this.outageUntil = this.time.now + ms
+    else process.cutOffUntil = this.time.now + ms
+    for (const pool of this.pools) if (process === undefined || pool.process === process) pool.breakAll()
   }
 }
 
@@ -113,7 +114,7 @@ export class SimulatedPool {
     const { network } = this
     const client = new SimulatedClient(this)
     this.clients.add(client)
-    const failing = network.down || network.random.chance(network.weather.unreachable)
+    const failing = network.down(this.process) || network.random.chance(network.weather.unreachable)
     const silent = failing && network.random.chance(0.3)
     await new Promise<void>((resolve) => network.time.in(silent ? 10_000 : network.way(), resolve, this.process))
     if (!failing) return client
@@ -217,7 +218,7 @@ export class SimulatedClient {
       }
       say("sent")
       const dice = random.next()
-      if (network.down || dice < weather.breaks) {
+      if (network.down(process) || dice < weather.breaks) {
         if (random.chance()) time.in(network.way(), () => execute(false))
         time.in(network.way() * 2, lost)
       } else if (dice < weather.breaks + weather.silence) {

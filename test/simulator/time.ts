@@ -22,6 +22,8 @@ export interface Process {
   readonly name: string
   dead: boolean
   blockedUntil: number
+  /** It has no network until then. */
+  cutOffUntil: number
   /** After a block: whether answers that have come meanwhile are read before timers fire. */
   answersFirst: boolean
   /** Timers that would keep it alive. */
@@ -78,7 +80,7 @@ export class VirtualTime {
   }
 
   newProcess(name: string): Process {
-    return { name, dead: false, blockedUntil: 0, answersFirst: false, timers: new Set() }
+    return { name, dead: false, blockedUntil: 0, cutOffUntil: 0, answersFirst: false, timers: new Set() }
   }
 
   /** The process whose code runs just now. */
