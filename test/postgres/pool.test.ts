@@ -60,6 +60,19 @@ describe("run", () => {
     expect(await runner.run({ text: "select 2 as n" })).toEqual([{ n: 2 }])
   })
 
+  test("an answer that comes while the event loop is blocked counts, although its time is over when it is read", async () => {
+    const direct = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    const there = new Runner(direct, "here")
+    await there.run({ text: "select 1" })
+    const answer = there.run({ text: "select 7 as n, pg_sleep(0.1)" }, 150)
+    // Time for it to leave.
+    for (let turn = 0; turn < 5; turn++) await new Promise((resolve) => setImmediate(resolve))
+    const until = performance.now() + 500
+    while (performance.now() < until);
+    expect(await answer).toMatchObject([{ n: 7 }])
+    await direct.end()
+  })
+
   test("a connection that dies under a statement, or at rest, costs that statement at most", async () => {
     const error = rejection(runner.run({ text: "select pg_sleep(60)" }))
     await waitFor(
@@ -192,6 +205,19 @@ describe("transaction", () => {
     )
     expect(error).toBe(thrown)
     expect([await kept(), pool.idleCount, pool.totalCount]).toEqual([[], 1, 1])
+  })
+
+  test("of ours must be answered in time; one of the application's may take longer", async () => {
+    const impatient = new Runner(pool, "here", undefined, 150)
+    expect(await impatient.transaction(async (client) => (await client.query("select pg_sleep(0.3)")).rowCount)).toBe(1)
+    const error = await rejection(
+      impatient.shortTransaction(async (client) => {
+        proxy.pause()
+        await client.query("select 1")
+      }),
+    )
+    expect(error).toBeInstanceOf(ConnectionError)
+    expect(error.message).toContain("did not answer within 150 ms")
   })
 
   test("a connection lost before the commit: nothing has happened, and it says so", async () => {
