@@ -120,11 +120,13 @@ const CHILD_ENDS: Readonly<Record<OnParentFailure, Ends>> = { block: ["blocked"]
 async function runParents(token: string): Promise<void> {
   const good = await offer(token, ["completed"], () => tasks.flaky.enqueueMany([[token, 1], [token, 0]])) // biome-ignore format: short
   if (good.length === 0) return
-  const bad = random.chance() ? await one(token, ["failed"], () => tasks.failing.enqueue(token, true)) : []
+  // A token for each call, since what came of it is noted by its token.
+  const [other, own] = [newToken(), newToken()]
+  const bad = random.chance() ? await one(other, ["failed"], () => tasks.failing.enqueue(other, true)) : []
   const policy = random.pick(["block", "fail", "cancel", "run"] as const)
   const parents = random.shuffle([...good, ...bad])
-  await one(token, bad.length === 0 ? ["completed"] : CHILD_ENDS[policy], () =>
-    tasks.fast.with({ dependsOn: parents, onParentFailure: policy, headers: { child: "1" } }).enqueue(token),
+  await one(own, bad.length === 0 ? ["completed"] : CHILD_ENDS[policy], () =>
+    tasks.fast.with({ dependsOn: parents, onParentFailure: policy }).enqueue(own),
   )
 }
 
