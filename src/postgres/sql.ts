@@ -7,27 +7,8 @@ export const statementTexts = {
 from unnest($1::uuid[], $2::bigint[]) r (id, lease)
 left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
 where j.id is null or j.cancel_requested`,
-  claim: `with lease as materialized (
-  select nextval('{schema}.lease_seq') as n
-), picked as materialized (
-  select p.id
-  from unnest($2::smallint[], $3::bigint[]) lane (priority, cursor)
-  cross join lateral (
-    select j.id from {schema}.jobs j
-    where j.state = 'waiting' and j.limit_group is null and j.queue = $1 and j.priority = lane.priority and j.seq > lane.cursor
-      and (j.expires_at is null or j.expires_at > now()) and j.task = any ($6::text[])
-      and not exists (select from {schema}.queues q where q.name = $1 and (q.paused or q.concurrency is not null or q.rate_limit is not null))
-    order by j.seq limit $4 for update skip locked
-  ) p
-  limit $4
-)
-update {schema}.jobs j
-set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = $5, lease = (select n from lease)
-from picked where j.id = picked.id
-returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
-  date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
-  exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
-  date_part('epoch', j.expires_at - now()) * 1000 as ttl`,
+  claim: `select id, seq, priority, lease, task, attempt, max_attempts, args, options, headers, created_at, scheduled_for, subscribed, ttl
+from {schema}.claim($1, $2, $3, $4, $5, $6)`,
   claim_limited: `select * from {schema}.claim_limited($1, $2, $3, $4, $5, $6)`,
   counts: `select queue, state, count(*)::integer as jobs, min(created_at) filter (where state = 'waiting') as oldest from {schema}.jobs where $1::text is null or queue = $1 group by 1, 2
 union all
@@ -169,7 +150,7 @@ from {schema}.jobs j where j.id = any ($1::uuid[])
 union all
 select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
   f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
-from {schema}.finished_jobs f where f.id = any ($1::uuid[])`,
+from unnest($1::uuid[]) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id offset 0) f`,
   sweep: `with recursive lane (queue, priority, seq) as (
   select f.* from unnest($1::text[]) q (name)
   cross join lateral (
@@ -553,6 +534,38 @@ begin
     raise exception 'pgtusk: % is %; write a string of 1 to % characters', field, left(value::text, 80), most using errcode = 'PT400';
   end if;
   return value #>> '{}';
+end
+$$`,
+  claim: `create or replace function {schema}.claim(queue text, priorities smallint[], cursors bigint[], most integer, worker uuid, tasks text[])
+returns table (id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb,
+  created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision)
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with lease as materialized (
+    select nextval('{schema}.lease_seq') as n
+  ), picked as materialized (
+    select p.id
+    from unnest(claim.priorities, claim.cursors) lane (priority, cursor)
+    cross join lateral (
+      select j.id from {schema}.jobs j
+      where j.state = 'waiting' and j.limit_group is null and j.queue = claim.queue and j.priority = lane.priority and j.seq > lane.cursor
+        and (j.expires_at is null or j.expires_at > now()) and j.task = any (claim.tasks)
+        and not exists (select from {schema}.queues q where q.name = claim.queue and (q.paused or q.concurrency is not null or q.rate_limit is not null))
+      order by j.seq limit claim.most for update skip locked
+    ) p
+    limit claim.most
+  )
+  update {schema}.jobs j
+  set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = claim.worker, lease = (select n from lease)
+  where j.id = any (array(select id from picked))
+  returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+    date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
+    exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
+    date_part('epoch', j.expires_at - now()) * 1000 as ttl;
 end
 $$`,
   claim_limited: `create or replace function {schema}.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)

@@ -278,6 +278,14 @@ CREATE OR REPLACE FUNCTION tusk.check_text(value jsonb, field text, most integer
  LANGUAGE plpgsql
  IMMUTABLE;
 
+CREATE OR REPLACE FUNCTION tusk.claim(queue text, priorities smallint[], cursors bigint[], most integer, worker uuid, tasks text[])
+ RETURNS TABLE(id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb, created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision)
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
 CREATE OR REPLACE FUNCTION tusk.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)
  RETURNS TABLE(id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb, created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision, next jsonb)
  LANGUAGE plpgsql

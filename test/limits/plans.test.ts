@@ -71,7 +71,7 @@ test("with a thousand keys it looks at those that it takes from, and a full roun
   expect(barren.pages).toBeLessThan(256 * 12)
 }, 30_000)
 
-test("a claim without limits reads jobs_claim alone, whatever waits under limits in the same queue", async () => {
+test("a claim without limits reads no more than alone, whatever waits under limits in the same queue", async () => {
   const queue = on.name("plain")
   await client.query("insert into tusk.jobs (id, queue, task, args) select gen_random_uuid(), $1, 'plain', '[]' from generate_series(1, 1000)", [
     queue,
@@ -81,8 +81,5 @@ test("a claim without limits reads jobs_claim alone, whatever waits under limits
   await plain()
   const alone = await plain()
   await fill(queue, 10, 1_000)
-  const { rows } = await client.query(`explain (format json) ${claim}`, [queue, [5], ["0"], 10, crypto.randomUUID(), ["plain"]])
-  const text = JSON.stringify(rows[0])
-  expect(text).toContain('"Index Name":"jobs_claim"')
   expect((await plain()).pages).toBeLessThanOrEqual(alone.pages + 5)
 })
