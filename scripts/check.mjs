@@ -19,6 +19,7 @@ const parts = {
   "generated SQL": ["scripts/generate-sql.mjs", "--verify"],
   "package lock": ["scripts/complete-lock.mjs", "--verify"],
   "type budget": ["scripts/type-budget.mjs"],
+  "bench types": ["scripts/check-bench.mjs"],
 }
 
 const wanted = process.argv.slice(2)
