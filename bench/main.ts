@@ -29,12 +29,11 @@ if (asked.help) {
 const say = (line: string): void => console.error(line)
 const elsewhere = prepare(asked.peers === null || asked.peers.length > 0, say)
 if (elsewhere === null) {
-  const outcome = await run(asked, say)
+  const outcome = await run({ ...asked, bounded: isWhole(asked) }, say)
   const measured = rounded(outcome.measured)
   const ratios = ratiosOf(measured)
   if (asked.json) console.log(JSON.stringify({ ...measured, ratios }))
   else console.log(table(measured))
-  void isWhole
   // What a peer has left behind (timers, sockets) must not keep the process.
   process.exit(0)
 } else process.exit(elsewhere)

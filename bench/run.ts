@@ -3,8 +3,10 @@
 import { contestantsOf } from "./peers/all.js"
 import type { Contestant } from "./peers/peer.js"
 import { scenarios } from "./scenarios/all.js"
-import { type Metrics, median, type Scenario } from "./scenarios/scenario.js"
-import { startServers } from "./servers.js"
+import { drain } from "./scenarios/drain.js"
+import type { Metrics, Scenario } from "./scenarios/scenario.js"
+import { type Started, startServers } from "./servers.js"
+import { median } from "./statistics.js"
 
 /** Metrics of a contestant, by scenario and contestant: medians over the rounds. */
 export type Measured = Record<string, Record<string, Metrics>>
@@ -21,20 +23,29 @@ export interface Wanted {
   readonly peers: readonly string[] | null
   readonly jobs: number | null
   readonly repeat: number
+  /** Leave rounds out, and give slow machines fewer jobs, so that all of it ends in time. */
+  readonly bounded: boolean
 }
 
+/** Of the whole, with what comes before and after it, in under 15 minutes. */
+const BUDGET_SECONDS = 13 * 60
+/** What the floor drains on the machine on which rates were noted, in a short run. */
+const NOTED_RATE = 25_000
+
 /** @throws when a job of any contestant did not run exactly once */
-export async function run(wanted: Wanted, say: (line: string) => void): Promise<Outcome> {
+export async function run(wanted: Wanted, say: Say): Promise<Outcome> {
   const all = await contestantsOf(wanted.peers)
   const servers = await startServers(all, say)
+  const began = performance.now()
   try {
     const contestants = all.filter((contestant) => !servers.missing(contestant))
+    const rounds = new Rounds(contestants, servers, wanted, say)
+    const chosen = scenarios.filter(({ name }) => wanted.only === null || wanted.only.includes(name))
+    if (wanted.bounded || chosen.some(({ warm }) => warm)) await rounds.warmUp()
     const measured: Measured = {}
-    for (const scenario of scenarios) {
-      if (wanted.only !== null && !wanted.only.includes(scenario.name)) continue
-      const began = performance.now()
-      measured[scenario.name] = await runOne(scenario, contestants, wanted, servers.serversFor, say)
-      say(`${scenario.name}: ${((performance.now() - began) / 1_000).toFixed(0)} s`)
+    for (const [i, scenario] of chosen.entries()) {
+      const later = chosen.slice(i + 1).reduce((sum, { seconds }) => sum + seconds, 0) / rounds.speed
+      measured[scenario.name] = await rounds.of(scenario, (seconds) => (performance.now() - began) / 1_000 + seconds + later < BUDGET_SECONDS)
     }
     return { measured, contestants, postgres: servers.postgresVersion, redis: servers.redisVersion }
   } finally {
@@ -42,25 +53,62 @@ export async function run(wanted: Wanted, say: (line: string) => void): Promise<
   }
 }
 
-async function runOne(
-  scenario: Scenario,
-  contestants: readonly Contestant[],
-  wanted: Wanted,
-  serversFor: (contestant: Contestant) => Promise<Contestant extends never ? never : Parameters<Contestant["open"]>[0]>,
-  say: (line: string) => void,
-): Promise<Record<string, Metrics>> {
-  const taking = contestants.filter((contestant) => scenario.takes(contestant))
-  const samples = new Map<string, Metrics[]>(taking.map(({ name }) => [name, []]))
-  const rounds = Math.min(wanted.repeat, scenario.rounds ?? Number.POSITIVE_INFINITY)
-  for (let round = 0; round < rounds; round++) {
-    // There and back, so that nobody always follows the same one.
-    for (const contestant of round % 2 === 0 ? taking : [...taking].reverse()) {
-      const metrics = await scenario.measure(contestant, { servers: await serversFor(contestant), jobs: wanted.jobs ?? scenario.jobs })
-      samples.get(contestant.name)!.push(metrics)
-      say(`  ${scenario.name} ${round + 1}/${rounds} ${contestant.name}: ${scenario.metric} ${metrics[scenario.metric]?.toFixed(2)}`)
-    }
+type Say = (line: string) => void
+
+class Rounds {
+  /** Of this machine, as `Context` has it. */
+  speed = 1
+  readonly #contestants: readonly Contestant[]
+  readonly #servers: Started
+  readonly #wanted: Wanted
+  readonly #say: Say
+
+  constructor(contestants: readonly Contestant[], servers: Started, wanted: Wanted, say: Say) {
+    this.#contestants = contestants
+    this.#servers = servers
+    this.#wanted = wanted
+    this.#say = say
   }
-  return Object.fromEntries([...samples].map(([name, rows]) => [name, medians(rows)]))
+
+  /** So that the first round is like the others; and how fast this machine is just now. */
+  async warmUp(): Promise<void> {
+    for (const contestant of this.#contestants.filter(({ drains }) => drains > 5_000)) {
+      const metrics = await drain.measure(contestant, { servers: await this.#servers.serversFor(contestant), jobs: 5_000, speed: 1 })
+      if (contestant.name === "floor" && this.#wanted.bounded) this.speed = Math.min(1, metrics["jobsPerSecond"]! / NOTED_RATE)
+    }
+    if (this.speed < 1) this.#say(`bench: this machine, or what else it does, is slow: about ${this.speed.toFixed(2)} of the usual`)
+  }
+
+  async of(scenario: Scenario, isTime: (seconds: number) => boolean): Promise<Record<string, Metrics>> {
+    const began = performance.now()
+    const taking = this.#contestants.filter((contestant) => scenario.takes(contestant))
+    const samples = new Map<string, Metrics[]>(taking.map(({ name }) => [name, []]))
+    const rounds = Math.min(this.#wanted.repeat, scenario.rounds ?? Number.POSITIVE_INFINITY)
+    let done = 0
+    for (; done < rounds; done++) {
+      const seconds = (performance.now() - began) / 1_000
+      if (done > 0 && this.#wanted.bounded && !isTime(seconds / done)) break
+      // There and back, so that nobody always follows the same one.
+      for (const contestant of done % 2 === 0 ? taking : [...taking].reverse()) {
+        const metrics = await scenario.measure(contestant, {
+          servers: await this.#servers.serversFor(contestant),
+          jobs: this.#jobsOf(scenario),
+          speed: this.speed,
+        })
+        samples.get(contestant.name)!.push(metrics)
+        this.#say(`  ${scenario.name} ${done + 1}/${rounds} ${contestant.name}: ${scenario.metric} ${metrics[scenario.metric]?.toFixed(2)}`)
+      }
+    }
+    this.#say(
+      `${scenario.name}: ${((performance.now() - began) / 1_000).toFixed(0)} s${done < rounds ? `, ${done} of ${rounds} rounds, for want of time` : ""}`,
+    )
+    return Object.fromEntries([...samples].map(([name, rows]) => [name, { ...medians(rows), rounds: done }]))
+  }
+
+  #jobsOf({ jobs, mostJobs = Number.POSITIVE_INFINITY }: Scenario): number {
+    if (this.#wanted.jobs !== null) return Math.min(this.#wanted.jobs, mostJobs)
+    return jobs > 10_000 ? Math.round(jobs * this.speed) : jobs
+  }
 }
 
 function medians(rows: readonly Metrics[]): Metrics {

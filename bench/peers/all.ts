@@ -6,6 +6,9 @@ const MODULES: Readonly<Record<string, string>> = {
   floor: "floor",
   pgtusk: "pgtusk",
   "graphile-worker": "graphile-worker",
+  "pg-boss": "pg-boss",
+  "bullmq-postgres": "bullmq",
+  "bullmq-redis": "bullmq",
 }
 
 /** The contestants of these peers; null: all. pgtusk and the floor are among them always. */

@@ -1,5 +1,26 @@
 /** All scenarios, in the order of the tables. */
+import { delayed } from "./delayed.js"
 import { drain, drainUnkept } from "./drain.js"
+import { enqueue, enqueueConcurrent, enqueueMany, enqueueTransactions } from "./enqueue.js"
+import { pickupIdle, pickupLoaded } from "./pickup.js"
+import { pinned } from "./pinned.js"
+import { recovery } from "./recovery.js"
 import type { Scenario } from "./scenario.js"
+import { serialKey } from "./serial-key.js"
+import { twoProcesses } from "./two-processes.js"
 
-export const scenarios: readonly Scenario[] = [drain, drainUnkept]
+export const scenarios: readonly Scenario[] = [
+  drain,
+  drainUnkept,
+  twoProcesses,
+  enqueue,
+  enqueueConcurrent,
+  enqueueTransactions,
+  enqueueMany,
+  pickupIdle,
+  pickupLoaded,
+  delayed,
+  serialKey,
+  pinned,
+  recovery,
+]

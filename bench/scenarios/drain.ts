@@ -4,7 +4,7 @@ import { Executions } from "./executions.js"
 import { type Context, clock, fill, type Metrics, type Scenario, share, withStore } from "./scenario.js"
 
 async function measure(contestant: Contestant, context: Context, use: Use): Promise<Metrics> {
-  const jobs = share(contestant, context.jobs)
+  const jobs = share(contestant, context)
   return withStore(contestant, context, use, async (store, database) => {
     await fill(store, database, jobs)
     const executions = new Executions(jobs)
@@ -34,11 +34,18 @@ async function measure(contestant: Contestant, context: Context, use: Use): Prom
   })
 }
 
-const common = { metric: "jobsPerSecond", shown: ["jobs", "walBytesPerJob", "cpuMicrosecondsPerJob"], better: "higher", jobs: 100_000 } as const
+const common = {
+  metric: "jobsPerSecond",
+  shown: ["jobs", "walBytesPerJob", "cpuMicrosecondsPerJob"],
+  better: "higher",
+  warm: true,
+  jobs: 100_000,
+} as const
 
 export const drain: Scenario = {
   ...common,
   name: "drain",
+  seconds: 60,
   title: "drain: no-op jobs waiting, one process",
   takes: () => true,
   measure: (contestant, context) => measure(contestant, context, "plain"),
@@ -47,6 +54,7 @@ export const drain: Scenario = {
 export const drainUnkept: Scenario = {
   ...common,
   name: "drain-unkept",
+  seconds: 35,
   title: "drain, finished jobs dropped at once",
   takes: (contestant) => contestant.uses.includes("unkept") && contestant.drains > 5_000,
   measure: (contestant, context) => measure(contestant, context, "unkept"),

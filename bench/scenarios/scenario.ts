@@ -13,8 +13,14 @@ export interface Scenario {
   readonly metric: string
   readonly shown: readonly string[]
   readonly better: "higher" | "lower"
+  /** Measured in this process, which has to be warm. */
+  readonly warm?: boolean
   /** How many jobs, where `--jobs` does not say. */
   readonly jobs: number
+  /** More make no sense, whatever `--jobs` says. */
+  readonly mostJobs?: number
+  /** What a round of it takes with all peers on a quiet machine, roughly. */
+  readonly seconds: number
   /** How many rounds at most, whatever `--repeat` says: of one that takes long. */
   readonly rounds?: number
   takes(contestant: Contestant): boolean
@@ -25,11 +31,13 @@ export interface Context {
   readonly servers: Servers
   /** Wanted; slow contestants get fewer, see `share`. */
   readonly jobs: number
+  /** Of this machine: 1 is the one on which the contestants' rates were noted. */
+  readonly speed: number
 }
 
-/** As many of the wanted jobs as the contestant does in some seconds, and at least four. */
-export function share(contestant: Contestant, wanted: number, seconds = 4): number {
-  return Math.min(wanted, Math.max(4, Math.round(contestant.drains * seconds)))
+/** As many of the wanted jobs as the contestant does in some seconds on this machine, and at least four. */
+export function share(contestant: Contestant, { jobs, speed }: Context, seconds = 3): number {
+  return Math.min(jobs, Math.max(4, Math.round(contestant.drains * speed * seconds)))
 }
 
 /** Opens the contestant's store with no jobs in it, and closes it. */
@@ -57,7 +65,7 @@ export async function fill(store: Store, database: Database, count: number): Pro
   await rest(database)
 }
 
-async function rest(database: Database): Promise<void> {
+export async function rest(database: Database): Promise<void> {
   await database.run("vacuum analyze")
   await database.run("checkpoint")
 }
@@ -66,9 +74,3 @@ export const sleep = (ms: number): Promise<void> => new Promise((resolve) => set
 
 /** Milliseconds of a clock that all processes of this machine share. */
 export const clock = (): number => Number(process.hrtime.bigint()) / 1e6
-
-export function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b)
-  const middle = sorted.length >> 1
-  return sorted.length % 2 === 1 ? sorted[middle]! : (sorted[middle - 1]! + sorted[middle]!) / 2
-}
