@@ -6,7 +6,8 @@
  */
 import { type Asked, isWhole, parse, UsageError, usage } from "./cli.js"
 import { prepare } from "./prepare.js"
-import { ratiosOf, rounded, table } from "./report.js"
+import { ratiosOf, rounded, table, targetTable } from "./report.js"
+import { write } from "./results.js"
 import { run } from "./run.js"
 import { scenarios } from "./scenarios/all.js"
 
@@ -33,7 +34,8 @@ if (elsewhere === null) {
   const measured = rounded(outcome.measured)
   const ratios = ratiosOf(measured)
   if (asked.json) console.log(JSON.stringify({ ...measured, ratios }))
-  else console.log(table(measured))
+  else console.log(`${table(measured)}\n\n${targetTable(measured)}`)
+  if (isWhole(asked)) for (const file of write(outcome)) say(`bench: wrote ${file}`)
   // What a peer has left behind (timers, sockets) must not keep the process.
   process.exit(0)
 } else process.exit(elsewhere)

@@ -2,6 +2,7 @@
 import type { Measured } from "./run.js"
 import { scenarios } from "./scenarios/all.js"
 import type { Metrics } from "./scenarios/scenario.js"
+import { targetsOf } from "./targets.js"
 
 /** pgtusk's number divided by the other's, by scenario and contestant: of rates, more than 1 is faster; of times, less than 1 is faster. */
 export type Ratios = Record<string, Record<string, number>>
@@ -29,6 +30,13 @@ export function rounded(measured: Measured): Measured {
 
 const significant = (value: number): number => (Number.isInteger(value) ? value : Number(value.toPrecision(4)))
 
+/** For a terminal: what of it was to be reached. */
+export function targetTable(measured: Measured): string {
+  return targetsOf(measured)
+    .map(({ scenario, text, value, reached }) => `${value === undefined ? "?" : reached ? "✓" : "✗"} ${scenario}: ${text}: ${shown(value)}`)
+    .join("\n")
+}
+
 /** For a terminal. */
 export function table(measured: Measured): string {
   const lines: string[] = []
@@ -53,7 +61,7 @@ export function table(measured: Measured): string {
   return lines.join("\n").trimStart()
 }
 
-function shown(value: number | undefined): string {
+export function shown(value: number | undefined): string {
   if (value === undefined) return "–"
   if (value >= 100 || Number.isInteger(value)) return Math.round(value).toLocaleString("en")
   return value >= 10 ? value.toFixed(1) : value.toFixed(2)

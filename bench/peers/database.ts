@@ -3,6 +3,7 @@ import pg from "pg"
 
 export class Database {
   readonly #client: pg.Client
+  #last: Promise<unknown> = Promise.resolve()
 
   private constructor(client: pg.Client) {
     this.#client = client
@@ -15,9 +16,11 @@ export class Database {
     return new Database(client)
   }
 
+  /** One after the other, whoever asks. */
   async run(text: string, values?: unknown[]): Promise<any[]> {
-    const result = await this.#client.query(text, values)
-    return result.rows
+    const result = this.#last.then(() => this.#client.query(text, values))
+    this.#last = result.catch(() => undefined)
+    return (await result).rows
   }
 
   /** The first column of the first row, as a number. */

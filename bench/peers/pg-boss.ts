@@ -13,7 +13,8 @@ interface Settings {
 const STOCK: Settings = { listen: false, work: {}, serial: {} }
 const TUNED: Settings = {
   listen: true,
-  work: { localConcurrency: 4, batchSize: 1_000, burstWhenBatchFull: true },
+  // The poll is for delayed jobs, of which nothing is notified: by default it is 30 s while it listens.
+  work: { localConcurrency: 4, batchSize: 1_000, burstWhenBatchFull: true, pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 },
   // Nothing wakes it when the running one ends, so the shortest poll that it allows.
   serial: { localConcurrency: 4, pollingIntervalSeconds: 0.5, notifyPollingIntervalSeconds: 0.5 },
 }
@@ -69,7 +70,8 @@ export const contestants: readonly Contestant[] = [
   {
     name: "pg-boss-tuned",
     peer: "pg-boss",
-    settings: "4 loops, `batchSize: 1000`, `burstWhenBatchFull`, LISTEN/NOTIFY on the instance and on the queue; keeps finished jobs for 7 days",
+    settings:
+      "4 loops, `batchSize: 1000`, `burstWhenBatchFull`, LISTEN/NOTIFY on the instance and on the queue, a poll every 0.5 s beside; keeps finished jobs for 7 days",
     drains: 8_000,
     concurrency: 4_000,
     uses: ["plain", "serial"],

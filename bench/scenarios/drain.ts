@@ -45,7 +45,7 @@ const common = {
 export const drain: Scenario = {
   ...common,
   name: "drain",
-  seconds: 60,
+  seconds: 45,
   title: "drain: no-op jobs waiting, one process",
   takes: () => true,
   measure: (contestant, context) => measure(contestant, context, "plain"),
@@ -54,7 +54,7 @@ export const drain: Scenario = {
 export const drainUnkept: Scenario = {
   ...common,
   name: "drain-unkept",
-  seconds: 35,
+  seconds: 27,
   title: "drain, finished jobs dropped at once",
   takes: (contestant) => contestant.uses.includes("unkept") && contestant.drains > 5_000,
   measure: (contestant, context) => measure(contestant, context, "unkept"),

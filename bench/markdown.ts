@@ -1,0 +1,73 @@
+/** The tables of docs/performance.md. */
+import { shown } from "./report.js"
+import type { Results } from "./results.js"
+import { scenarios } from "./scenarios/all.js"
+import { targetsOf } from "./targets.js"
+
+const HEADINGS: Readonly<Record<string, string>> = {
+  jobsPerSecond: "jobs/s",
+  jobs: "jobs a round",
+  walBytesPerJob: "WAL bytes a job",
+  cpuMicrosecondsPerJob: "Node CPU a job, µs",
+  oneProcess: "with one process, jobs/s",
+  speedup: "two by one",
+  lockWaits: "lock waits seen",
+  withoutWake: 'with `wake: "poll"`, jobs/s',
+  p50Ms: "p50, ms",
+  p95Ms: "p95, ms",
+  p99Ms: "p99, ms",
+  latenessP50Ms: "late p50, ms",
+  latenessP95Ms: "late p95, ms",
+  latenessP99Ms: "late p99, ms",
+  idleStatementsPerSecond: "statements/s while nothing is due",
+  seconds: "seconds",
+  lastToFirstTenth: "last tenth by first",
+  lastToBestTenth: "last tenth by best",
+  firstTenthPerSecond: "first tenth, jobs/s",
+  lastTenthPerSecond: "last tenth, jobs/s",
+  claimBuffersFirst: "buffers a claimed job, first tenth",
+  claimBuffersLast: "buffers a claimed job, last tenth",
+}
+
+export function inMarkdown(results: Results): string {
+  return [versions(results), targets(results), ...tables(results), settings(results)].join("\n\n")
+}
+
+function versions({ about }: Results): string {
+  const parts = Object.entries(about.versions).map(([name, version]) => `${name} ${version}`)
+  const slow =
+    about.speed >= 1
+      ? ""
+      : ` The machine was busy with other things during this run, and gave about ${about.speed} of its usual speed: read the ratios, and not too closely.`
+  return `Run of ${about.date} on ${about.machine}: ${parts.join(", ")}.${slow}`
+}
+
+function targets({ measured }: Results): string {
+  const titles = new Map(scenarios.map(({ name, title }) => [name, title]))
+  const rows = targetsOf(measured).map(
+    ({ scenario, text, value, reached }) =>
+      `| ${titles.get(scenario)} | ${text} | ${shown(value)} | ${value === undefined ? "not measured" : reached ? "yes" : "**no**"} |`,
+  )
+  return ["### Targets", "", "| scenario | target | measured | reached |", "|---|---|---|---|", ...rows].join("\n")
+}
+
+function tables({ measured }: Results): string[] {
+  return scenarios.flatMap((scenario) => {
+    const rows = measured[scenario.name]
+    if (rows === undefined) return []
+    const columns = [scenario.metric, ...scenario.shown]
+    const cells = Object.entries(rows).map(
+      ([name, metrics]) => `| ${name === "pgtusk" ? "**pgtusk**" : name} | ${columns.map((column) => shown(metrics[column])).join(" | ")} |`,
+    )
+    const rounds = Math.max(...Object.values(rows).map((metrics) => metrics["rounds"] ?? 1))
+    const heading = `| ${rounds === 1 ? "one round" : `median of ${rounds} rounds`} | ${columns.map((column) => HEADINGS[column] ?? column).join(" | ")} |`
+    return [
+      `### ${scenario.title[0]!.toUpperCase()}${scenario.title.slice(1)}`,
+      [heading, `|---|${columns.map(() => "--:|").join("")}`, ...cells].join("\n"),
+    ]
+  })
+}
+
+function settings({ about }: Results): string {
+  return ["### Settings", "", "| | |", "|---|---|", ...Object.entries(about.settings).map(([name, text]) => `| ${name} | ${text} |`)].join("\n")
+}
