@@ -76,7 +76,11 @@ class Rounds {
   /** So that the first round is like the others; and how fast this machine is just now. */
   async warmUp(): Promise<void> {
     for (const contestant of this.#contestants.filter(({ drains }) => drains > 5_000)) {
-      await drain.measure(contestant, { servers: await this.#servers.serversFor(contestant), jobs: 5_000, speed: 1 })
+      await drain.measure(contestant, {
+        servers: await this.#servers.serversFor(contestant),
+        jobs: Math.min(5_000, this.#wanted.jobs ?? 5_000),
+        speed: 1,
+      })
     }
     const floor = this.#contestants.find(({ name }) => name === "floor")!
     if (this.#wanted.bounded) {

@@ -97,7 +97,7 @@ describe("the report", () => {
   })
 })
 
-test("a small run prints one object, with every job accounted for", async () => {
+test("a small run prints one object, with every job accounted for", { timeout: 120_000 }, async () => {
   const { code, stdout, stderr } = await bench("--only", "enqueue,drain", "--peers", "none", "--jobs", "200", "--repeat", "1", "--json")
   expect(code, stderr).toBe(0)
   const { ratios, ...measured } = JSON.parse(stdout)
