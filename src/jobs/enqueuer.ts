@@ -46,6 +46,7 @@ export class Enqueuer {
   readonly #runner: Runner
   readonly #statements: Statements
   readonly #addJobsText: string
+  readonly #addPlainText: string
   readonly #channel: string
   readonly #notifier: Notifier
   readonly #logger: Logger
@@ -67,6 +68,7 @@ export class Enqueuer {
     this.#runner = options.runner
     this.#statements = options.statements
     this.#addJobsText = render(ADD_JOBS, options.names)
+    this.#addPlainText = render(ADD_PLAIN, options.names)
     this.#channel = options.names.channel
     this.#notifier = options.notifier
     this.#logger = options.logger
@@ -87,8 +89,12 @@ export class Enqueuer {
   async addIn(executor: Executor, drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return []
     return this.#translated(drafts, async () => {
-      const wake = drafts.some((d) => d.wake)
-      const { rows } = await executor.query<AddedRow>(this.#addJobsText, [draftsText(drafts, ids), wake ? this.#channel : null, false])
+      const channel = drafts.some((d) => d.wake) ? this.#channel : null
+      if (drafts.every(isPlain)) {
+        await executor.query(this.#addPlainText, [draftsText(drafts, ids), channel])
+        return plainlyAdded(drafts, ids)
+      }
+      const { rows } = await executor.query<AddedRow>(this.#addJobsText, [draftsText(drafts, ids), channel, false])
       return addedOf(rows)
     })
   }
@@ -115,7 +121,7 @@ export class Enqueuer {
 
   /** The calls that leave with the next statement, in order. Runs of calls of one kind, unless they would fall apart into small ones. */
   #next(): Unit[] {
-    const ofOneKind = this.#fitting((unit) => isPlain(unit) === isPlain(this.#queue[0]!))
+    const ofOneKind = this.#fitting((unit) => unit.drafts.every(isPlain) === this.#queue[0]!.drafts.every(isPlain))
     const count = ofOneKind < MIN_RUN ? this.#fitting(() => true) : ofOneKind
     return this.#queue.splice(0, count)
   }
@@ -151,7 +157,7 @@ export class Enqueuer {
   async #store(batch: readonly Unit[]): Promise<void> {
     const drafts = batch.flatMap((unit) => unit.drafts)
     const ids = batch.flatMap((unit) => unit.ids)
-    const plain = batch.every(isPlain)
+    const plain = drafts.every(isPlain)
     // True once a statement was sent whose answer was lost.
     let unknown = false
     let deadline = Number.POSITIVE_INFINITY
@@ -206,7 +212,7 @@ export class Enqueuer {
     })
     this.#events.seen(rows[0]?.subscribed === true)
     // Committed. The callers go on; the other processes hear of it in a moment.
-    for (const unit of batch) unit.resolve(unit.drafts.map((d, i) => ({ id: unit.ids[i]!, queue: d.queue ?? "default", created: true })))
+    for (const unit of batch) unit.resolve(plainlyAdded(unit.drafts, unit.ids))
     if (drafts.some((d) => d.wake)) {
       const lanes = rows.filter((r) => r.seq !== null).map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) }))
       const due = least(rows.map((r) => r.due_ms ?? Number.POSITIVE_INFINITY))
@@ -266,6 +272,7 @@ interface AddedRow extends Record<string, unknown> {
   seq: string
 }
 
+const ADD_PLAIN = "select {schema}.add_plain_jobs($1::text::jsonb, $2::text)"
 const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text, $3::boolean)"
 
 function addedOf(rows: readonly AddedRow[]): Added[] {
@@ -291,8 +298,12 @@ function least(numbers: readonly number[]): number {
 }
 
 /** Needs nothing but an insert. */
-function isPlain(unit: Unit): boolean {
-  return unit.drafts.every((d) => d.local && d.customId === undefined && d.key === undefined && d.parents.length === 0)
+function isPlain({ local, customId, key, parents }: Draft): boolean {
+  return local && customId === undefined && key === undefined && parents.length === 0
+}
+
+function plainlyAdded(drafts: readonly Draft[], ids: readonly string[]): Added[] {
+  return drafts.map((draft, i) => ({ id: ids[i]!, queue: draft.queue ?? "default", created: true }))
 }
 
 /** The job's `options` column; what a repeat needs to start afresh stands in it too. */

@@ -420,6 +420,33 @@ begin
   order by 1;
 end
 $$`,
+  add_plain_jobs: `create or replace function {schema}.add_plain_jobs(drafts jsonb, channel text) returns void
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  lanes jsonb;
+  due double precision;
+begin
+  with added as (
+    insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
+    select i.id, case when i.at > now() then i.at end, now() + i."ttlMs" * interval '1 millisecond', coalesce(i."maxAttempts", 1),
+      (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, coalesce(i.priority, 5), coalesce(i.queue, 'default'), i.task, i.args,
+      nullif(i.headers, 'null'), nullif(i.options, 'null'), i."concurrencyKey", i."rateKey", {schema}.limit_group(i.task, i."concurrencyKey", i."rateKey")
+    from (select r.*, e.ord, greatest(r."runAt", now() + r."delayMs" * interval '1 millisecond') as at
+          from jsonb_array_elements(drafts) with ordinality e (draft, ord)
+          cross join lateral jsonb_to_record(e.draft) r (id uuid, queue text, task text, priority smallint, "maxAttempts" integer, args jsonb, "delayMs" double precision,
+            "runAt" timestamptz, "ttlMs" double precision, headers jsonb, options jsonb, "concurrencyKey" text, "rateKey" text)) i
+    order by i.ord
+    returning queue, {schema}.lane(priority, limit_group) as priority, seq, run_at
+  ), by_lane as (
+    select queue, priority, min(seq) as seq from added where run_at is null group by queue, priority
+  )
+  select (select jsonb_agg(jsonb_build_array(queue, priority, seq)) from by_lane), (select extract(epoch from min(run_at) - now())::double precision * 1000 from added)
+  into lanes, due;
+  perform {schema}.wake(channel, lanes, due);
+end
+$$`,
   add_repeats: `create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
 as $$

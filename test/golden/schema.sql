@@ -240,6 +240,11 @@ CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL
  RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE FUNCTION tusk.add_plain_jobs(drafts jsonb, channel text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan';
+
 CREATE OR REPLACE FUNCTION tusk.add_repeats(repeats jsonb, OUT lanes jsonb, OUT due_ms double precision)
  RETURNS record
  LANGUAGE plpgsql;
