@@ -356,7 +356,8 @@ class History {
       for (const go of held.go.splice(0)) go()
     }
     release()
-    await this.#until(this.time.now + 20_000, () => {
+    // A claim whose bytes arrive long after its connection was given up takes jobs of which nobody knows: that is looked for once a minute.
+    await this.#until(this.time.now + 75_000, () => {
       release()
       return this.#database.jobs.size === 0
     })
