@@ -1,5 +1,6 @@
 /** Runs scenarios: each round takes all contestants in turn, so that what else the machine does hits all alike. */
 
+import type { Asked } from "./cli.js"
 import { contestantsOf } from "./peers/all.js"
 import type { Contestant } from "./peers/peer.js"
 import { scenarios } from "./scenarios/all.js"
@@ -20,11 +21,7 @@ export interface Outcome {
   readonly speed: number
 }
 
-export interface Wanted {
-  readonly only: readonly string[] | null
-  readonly peers: readonly string[] | null
-  readonly jobs: number | null
-  readonly repeat: number
+export interface Wanted extends Pick<Asked, "only" | "peers" | "jobs" | "repeat"> {
   /** Leave rounds out, and give slow machines fewer jobs, so that all of it ends in time. */
   readonly bounded: boolean
 }

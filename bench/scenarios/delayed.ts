@@ -1,7 +1,7 @@
 /** Jobs that are due later: how late they start, and what a worker does while nothing is due. */
 import { percentile } from "../statistics.js"
 import { Executions } from "./executions.js"
-import { type Metrics, rest, type Scenario, sleep, withStore } from "./scenario.js"
+import { type Metrics, oneOfEach, rest, type Scenario, sleep, withStore } from "./scenario.js"
 
 const WITHIN_MS = 10_000
 const IDLE_MS = 3_000
@@ -17,7 +17,7 @@ export const delayed: Scenario = {
   seconds: 70,
   rounds: 1,
   // One of each: it takes 12 s, and no setting of a peer changes it but pg-boss's poll.
-  takes: ({ name }) => ["pgtusk", "graphile-worker", "pg-boss-tuned", "bullmq-postgres", "bullmq-redis"].includes(name),
+  takes: oneOfEach,
   async measure(contestant, context): Promise<Metrics> {
     return withStore(contestant, context, "plain", async (store, database) => {
       await rest(database)

@@ -35,6 +35,10 @@ export interface Context {
   readonly speed: number
 }
 
+/** For what takes long: one setting of each peer. */
+export const oneOfEach: Scenario["takes"] = ({ name }) =>
+  ["pgtusk", "graphile-worker", "pg-boss-tuned", "bullmq-postgres", "bullmq-redis"].includes(name)
+
 /** As many of the wanted jobs as the contestant does in some seconds on this machine, and at least four. */
 export function share(contestant: Contestant, { jobs, speed }: Context, seconds = 3): number {
   return Math.min(jobs, Math.max(4, Math.round(contestant.drains * speed * seconds)))

@@ -1,6 +1,6 @@
 /** Jobs of one key, of which one may run at a time. */
 import { Executions } from "./executions.js"
-import { clock, type Metrics, rest, type Scenario, sleep, withStore } from "./scenario.js"
+import { clock, type Metrics, oneOfEach, rest, type Scenario, sleep, withStore } from "./scenario.js"
 
 const HANDLER_MS = 50
 
@@ -15,7 +15,7 @@ export const serialKey: Scenario = {
   seconds: 30,
   rounds: 1,
   // One of each: graphile-worker takes 20 s, at any settings.
-  takes: ({ name }) => ["pgtusk", "graphile-worker", "pg-boss-tuned", "bullmq-postgres", "bullmq-redis"].includes(name),
+  takes: oneOfEach,
   async measure(contestant, context): Promise<Metrics> {
     return withStore(contestant, context, "serial", async (store, database) => {
       await rest(database)

@@ -1,5 +1,5 @@
 -- Stores jobs that need nothing but an insert, in the transaction of any client (one text parameter fits them all), and wakes the workers in it:
--- what add_jobs does for drafts without keys, parents and published defaults, at a fifth of its cost.
+-- what add_jobs does for drafts without keys, parents and published defaults, at a sixth of its cost.
 -- drafts, channel: as for add_jobs. A generic plan: planning took longer than the insert.
 -- Twice: a violated primary key, so nothing; the caller's transaction decides whether it was stored.
 create or replace function {schema}.add_plain_jobs(drafts jsonb, channel text) returns void

@@ -10,7 +10,7 @@
 import type { Logger } from "../logger.js"
 import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
-import type { Runner } from "../postgres/pool.js"
+import { END_WHEN_SILENT, type Runner } from "../postgres/pool.js"
 import { type LaneHint, lanesOf } from "../postgres/wake.js"
 import { Slots } from "./slots.js"
 import { uuidv7 } from "./uuid.js"
@@ -42,8 +42,7 @@ const MINUTE_MS = 60_000
 export async function fireDue(runner: Runner, names: SchemaNames, logger: Logger, most: number): Promise<Fired> {
   const texts = {
     due: render(
-      // Should this host vanish, the server frees the schedules after this time, not when TCP gives up.
-      `select set_config('idle_in_transaction_session_timeout', '10s', true), s.id, s.next_run_at, clock_timestamp() as now, s.runs, s.spec, s.draft,
+      `select ${END_WHEN_SILENT}, s.id, s.next_run_at, clock_timestamp() as now, s.runs, s.spec, s.draft,
          s.last_job_id is not null and exists (select from {schema}.jobs j where j.id = s.last_job_id) as busy
        from {schema}.schedules s where not s.paused and s.next_run_at is not null and s.next_run_at <= now() order by s.next_run_at limit $1 for update of s skip locked`,
       names,

@@ -96,6 +96,12 @@ export interface Query {
 /** For a statement that nobody gave less time. */
 const ANSWER_MS = 30_000
 
+/**
+ * Part of a select list: should this host vanish with the transaction open, the server ends it, and frees its rows, after this time and not when TCP
+ * gives up. For that transaction alone.
+ */
+export const END_WHEN_SILENT = "set_config('idle_in_transaction_session_timeout', '10s', true)"
+
 const BEGIN = "begin isolation level read committed"
 
 /**

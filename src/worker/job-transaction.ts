@@ -11,7 +11,7 @@
 import type pg from "pg"
 import { NonRetryableError, TuskError } from "../errors.js"
 import { isConnectionLoss } from "../postgres/failure.js"
-import { answered } from "../postgres/pool.js"
+import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { SettleRow } from "./settler.js"
@@ -31,11 +31,6 @@ export interface JobTransactionOptions {
   /** Ends what the server still does for a client that is gone. */
   readonly cutOff: (pid: number) => void
 }
-
-/**
- * Between completion and commit the job's row is locked. Should this host vanish just then, the server frees it after this time, not when TCP gives up.
- */
-const IDLE = "10s"
 
 export class JobTransaction {
   readonly tx: Transaction
@@ -88,9 +83,9 @@ export class JobTransaction {
       // What the server has said already, that it is closing the connection, say, and why, is read in this turn of the event loop.
       await new Promise((resolve) => setImmediate(resolve))
       this.#checkWhole()
-      // Without its name: behind a pooler in transaction mode that may be lost, and the error would abort the transaction.
+      // Between completion and commit the job's row is locked. Without its name: behind a pooler in transaction mode that may be lost, and the error would abort the transaction.
       const settle = {
-        text: `select s.*, set_config('idle_in_transaction_session_timeout', '${IDLE}', true) from (${this.#options.statements.settle.text}) s`,
+        text: `select s.*, ${END_WHEN_SILENT} from (${this.#options.statements.settle.text}) s`,
         values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]],
       }
       const row = (await this.#answered(this.#client.query<SettleRow>(settle))).rows[0]!

@@ -3,6 +3,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
 import { afterAll, beforeAll } from "vitest"
+import { SCRIPT } from "../support/bundle.js"
 import { type Script, spawnScript } from "../support/process.js"
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url))
@@ -16,17 +17,11 @@ beforeAll(async () => {
   await mkdir(OUT, { recursive: true })
   await writeFile(`${OUT}/package.json`, JSON.stringify({ name: "pgtusk", type: "module", exports: "./src/index.js" }))
   await build({
+    ...SCRIPT,
     entryPoints: [`${ROOT}src/index.ts`, `${ROOT}src/cli/main.ts`, ...FIXTURES.map((name) => `${ROOT}test/cli/fixtures/${name}.ts`)],
     outdir: OUT,
     outbase: ROOT,
-    bundle: true,
     splitting: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    packages: "external",
-    sourcemap: false,
-    logLevel: "warning",
   })
 })
 

@@ -6,6 +6,7 @@ import { createInterface } from "node:readline"
 import { fileURLToPath } from "node:url"
 import { buildSync } from "esbuild"
 import { inject, onTestFinished } from "vitest"
+import { SCRIPT } from "./bundle.js"
 import { deferred } from "./wait.js"
 
 const root = fileURLToPath(new URL("../..", import.meta.url))
@@ -61,24 +62,16 @@ export function spawnScript(file: string | URL, args: readonly string[] = [], en
   return script
 }
 
-/** A loader costs a second of each process; a bundle costs a tenth of one, once. Inside of node_modules, so that it finds the dependencies. */
+/** A bundle costs a tenth of a second, once. */
 function compile(path: string): string {
   const known = compiled.get(path)
   if (known !== undefined) return known
   const outfile = `${inject("scripts")}/${process.pid}/${relative(root, path).replaceAll("/", "-")}.mjs`
   buildSync({
+    ...SCRIPT,
     entryPoints: [path],
     outfile,
-    bundle: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    packages: "external",
     alias: { pgtusk: `${root}src/index.ts` },
-    sourcemap: "inline",
-    // The manifest says that the library has no side effects; scripts have.
-    ignoreAnnotations: true,
-    logLevel: "warning",
   })
   compiled.set(path, outfile)
   return outfile

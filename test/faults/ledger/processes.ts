@@ -5,6 +5,7 @@ import { mkdir, rm, writeFile } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
+import { SCRIPT } from "../../support/bundle.js"
 import { type FaultProxy, startProxy } from "../../support/proxy.js"
 import type { Random } from "../../support/random.js"
 import type { StormServer } from "./server.js"
@@ -20,17 +21,9 @@ export async function compile(): Promise<void> {
   await mkdir(OUT, { recursive: true })
   await writeFile(`${OUT}/package.json`, JSON.stringify({ name: "pgtusk-faults", type: "module" }))
   await build({
+    ...SCRIPT,
     entryPoints: [`${HERE}/worker.ts`, `${HERE}/producer.ts`],
     outdir: OUT,
-    bundle: true,
-    format: "esm",
-    platform: "node",
-    target: "node20",
-    packages: "external",
-    sourcemap: "inline",
-    // The package says that its modules have no side effects; those here are nothing but.
-    ignoreAnnotations: true,
-    logLevel: "warning",
   })
 }
 
