@@ -43,7 +43,8 @@ process.on("message", async (message: ToChild) => {
     endedAt = clock()
   }
   await worker?.stop()
-  tell({ ran, endedAt })
+  // It is large: the process must not end before all of it is written.
+  await new Promise((resolve) => process.send!({ ran, endedAt } satisfies FromChild, resolve))
   await store.close()
   process.disconnect?.()
   // Whatever a peer leaves open.

@@ -86,12 +86,13 @@ export class RemoteWorker {
       const onMessage = (message: FromChild): void => {
         if (!matches(message)) return
         child.off("message", onMessage)
-        child.off("exit", onExit)
+        child.off("disconnect", onEnd)
         resolve(message)
       }
-      const onExit = (code: number | null): void => reject(new Error(`a worker's process ended with exit code ${code}`))
+      const onEnd = (): void => reject(new Error("a worker's process ended before it answered"))
       child.on("message", onMessage)
-      child.once("exit", onExit)
+      // Not its exit: that may be told before its last message is read.
+      child.once("disconnect", onEnd)
     })
   }
 }

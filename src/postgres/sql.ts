@@ -60,14 +60,10 @@ returning
 select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed
 from added group by queue, priority`,
-  lost_claims: `select s.settled, s.lanes
-from (
-  select array_agg(j.id order by j.id) as ids, array_agg(j.lease order by j.id) as leases
-  from {schema}.jobs j
-  where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ($3::bigint[])
-) x
-cross join lateral {schema}.settle($1, x.ids, x.leases, array_fill('released'::text, array[coalesce(cardinality(x.ids), 0)]), null, null, null, null) s
-where x.ids is not null`,
+  lost_claims: `select j.id, j.lease
+from {schema}.jobs j
+where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ($3::bigint[])
+order by j.id`,
   next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
   extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
   extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule,

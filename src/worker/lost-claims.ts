@@ -2,19 +2,24 @@
  * Finds what this worker has claimed without knowing it: a claim was committed, and its answer lost with the connection. Nobody else would, as
  * long as this worker lives, since its heartbeat keeps all its jobs.
  *
- * A claim on its way is cut off before a lease is over, so an active job of this worker's that began a lease ago and is in none of its hands was
- * lost. It goes back, fenced like every outcome. The look walks the index entries of all that the worker ran since the last vacuum: it happens
+ * A claim on its way is cut off before a lease is over. So what began a lease ago when the database looked was answered by the time that the look is,
+ * or never will be; and what is in none of the worker's hands then was lost. (Not when the look was sent: on a slow way it may take longer than a
+ * lease itself, and a claim be answered meanwhile.) It goes back, fenced like every outcome. The look walks the index entries of all that the worker ran since the last vacuum: it happens
  * once a minute (bytes of a dead connection may reach the server very late), and after each claim that failed.
  */
+import { Aftermath } from "../jobs/consequences.js"
+import type { EventFeed } from "../jobs/event-feed.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
-import { lanesOf, type Notifier } from "../postgres/wake.js"
+import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
+import type { SettleRow } from "./settler.js"
 
 export interface LostClaimsOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
   readonly statements: Statements
   readonly notifier: Notifier
+  readonly events: EventFeed
   readonly workerId: string
   readonly leaseMs: number
   /** The leases of everything that is in the worker's hands: running, waiting for a slot, waiting to be recorded. */
@@ -25,11 +30,13 @@ const EVERY_MS = 60_000
 
 export class LostClaims extends Service {
   readonly #options: LostClaimsOptions
+  readonly #aftermath: Aftermath
   #dueAt = performance.now() + EVERY_MS * (0.5 + Math.random() / 2)
 
   constructor(options: LostClaimsOptions) {
     super({ ...options, name: "search for lost claims" })
     this.#options = options
+    this.#aftermath = new Aftermath(options)
   }
 
   /** A claim has failed: whether it took anything is unknown. */
@@ -63,13 +70,21 @@ export class LostClaims extends Service {
   }
 
   async #giveBack(olderThanMs: number): Promise<void> {
-    const { runner, statements, notifier, workerId, held } = this.#options
-    const [row] = await runner.run<{ settled: string[] | null; lanes: unknown }>({
+    const { runner, statements, workerId, held } = this.#options
+    const found = await runner.run<{ id: string; lease: string }>({
       ...statements.lost_claims,
       values: [workerId, olderThanMs, [...new Set(held())]],
     })
-    if (row?.settled == null) return
-    this.logger.warn("jobs were claimed and the answer was lost; they went back", { jobs: row.settled })
-    notifier.wake(lanesOf(row.lanes))
+    const known = new Set(held())
+    const lost = found.filter(({ lease }) => !known.has(lease))
+    if (lost.length === 0) return
+    const ids = lost.map(({ id }) => id)
+    const [row] = await runner.run<SettleRow>({
+      ...statements.settle,
+      values: [workerId, ids, lost.map(({ lease }) => lease), lost.map(() => "released"), null, null, null, null],
+    })
+    const jobs = row!.settled ?? ids
+    if (jobs.length > 0) this.logger.warn("jobs were claimed and the answer was lost; they went back", { jobs })
+    this.#aftermath.follow(row!)
   }
 }

@@ -96,10 +96,13 @@ export class Real {
     return row!.settled ?? outcomes.map((o) => o.id)
   }
 
-  /** What a worker finds that holds no more than these leases. */
+  /** What a worker finds that holds no more than these leases, and gives back. */
   async lostClaims(worker: string, held: readonly string[]): Promise<string[]> {
-    const [row] = await this.#run<{ settled: string[] | null }>("lost_claims", [worker, -60_000, held])
-    return row?.settled ?? []
+    const found = await this.#run<{ id: string; lease: string }>("lost_claims", [worker, -60_000, held])
+    return this.settle(
+      worker,
+      found.map((job) => ({ ...job, outcome: "released", delay: 0 })),
+    )
   }
 
   async promoteDue(): Promise<void> {

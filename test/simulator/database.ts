@@ -30,6 +30,7 @@ export interface Job {
 
 /** What is known of a claim of one job. */
 export interface Lease {
+  readonly job: string
   readonly worker: string
   /** The worker had a row then. */
   readonly known: boolean
@@ -115,6 +116,14 @@ export class SimulatedDatabase {
     if (job !== undefined) this.#finish(job, "removed")
   }
 
+  /** A worker has found that it held these without knowing it: their claims cannot have been answered. */
+  forgotten(jobs: readonly string[]): void {
+    for (const id of jobs) {
+      const [number, lease] = [...this.leases].findLast(([, l]) => l.job === id && l.endedBy === "released")!
+      if (lease.claim.answered) this.#violated(`${id} was claimed and forgotten: lease ${number} is in nobody's hands`)
+    }
+  }
+
   execute(name: string, v: readonly any[], claim: Claim): object[] {
     const statement = this.#statements[name]
     if (statement === undefined) throw new Error(`The scripted database has no answer to ${name}`)
@@ -198,7 +207,7 @@ export class SimulatedDatabase {
       return [...lanes.values()]
     },
     settle: ([worker, ids, leases, outcomes, delays, results]) => {
-      const list = (text: string): string[] => (text === "{}" ? [] : text.slice(1, -1).split(","))
+      const list = (words: string | string[]): string[] => (typeof words !== "string" ? words : words === "{}" ? [] : words.slice(1, -1).split(","))
       if (results?.some((r: string | null) => r?.includes(POISON))) {
         throw Object.assign(new Error("unsupported Unicode escape sequence"), { code: "22P05" })
       }
@@ -217,18 +226,7 @@ export class SimulatedDatabase {
       const lost = [...this.jobs.values()].filter(
         (j) => j.state === "active" && j.worker === worker && j.startedAt < this.#time.now - olderThanMs && !held.includes(String(j.lease)),
       )
-      if (lost.length === 0) return []
-      for (const job of lost) {
-        if (this.leases.get(job.lease)!.claim.answered) this.#violated(`${job.id} was claimed and forgotten: lease ${job.lease} is in nobody's hands`)
-      }
-      const settled = this.#settle(
-        worker,
-        lost.map((j) => j.id),
-        lost.map((j) => String(j.lease)),
-        lost.map(() => "released"),
-        null,
-      )
-      return [{ settled: settled.settled ?? lost.map((j) => j.id), lanes: settled.lanes }]
+      return lost.map(({ id, lease }) => ({ id, lease: String(lease) }))
     },
     next_due: () => {
       let delayed = Number.POSITIVE_INFINITY
@@ -336,7 +334,7 @@ export class SimulatedDatabase {
     return jobs.map((job, i) => {
       // The same number for all of a claim would do; one a job tells them apart.
       const own = i === 0 ? lease : ++this.#lease
-      this.leases.set(own, { worker, known: this.workers.has(worker), claim, made: false, endedBy: undefined })
+      this.leases.set(own, { job: job.id, worker, known: this.workers.has(worker), claim, made: false, endedBy: undefined })
       Object.assign(job, { state: "active", attempt: job.attempt + 1, startedAt: this.#time.now, worker, lease: own })
       const ttl = job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - this.#time.now
       return [job.id, String(job.seq), job.priority, String(own), job.task, job.attempt, job.maxAttempts, [], null, null, 0, null, false, ttl]

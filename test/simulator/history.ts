@@ -162,8 +162,10 @@ class History {
           if (!this.#over && this.#live.length === 0) this.#startWorker()
         }),
       event: (event) => this.#event(name, event),
-      log: (level, message, fields) =>
-        this.#say(() => `${name} ${level}: ${message} ${JSON.stringify(fields ?? {}, (_, v) => (v instanceof Error ? v.message : v))}`),
+      log: (level, message, fields) => {
+        this.#say(() => `${name} ${level}: ${message} ${JSON.stringify(fields ?? {}, (_, v) => (v instanceof Error ? v.message : v))}`)
+        if (message.startsWith("jobs were claimed and the answer was lost")) this.#database.forgotten((fields as { jobs: string[] }).jobs)
+      },
     })
     this.#workers.push(worker)
     worker.start()
