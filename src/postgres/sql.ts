@@ -43,7 +43,7 @@ where j.id = $1 and j.state = 'waiting'`,
 returning
   (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
    where j.cancel_requested) as cancelled,
-  (select array_agg(r.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease)
+  (select array_agg(r.place::integer) from unnest($3::uuid[], $4::bigint[]) with ordinality r (id, lease, place)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost`,
   insert_jobs: `with added as (
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)

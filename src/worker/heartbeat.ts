@@ -108,9 +108,9 @@ export class Heartbeat extends Service {
     if (lag > leaseMs / 2) this.#warnOfLag(lag)
     this.#longRuns.clear()
     // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
-    const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every)
+    const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every && !run.decided)
     try {
-      const [row] = await runner.run<{ cancelled: string[] | null; lost: string[] | null }>(
+      const [row] = await runner.run<{ cancelled: string[] | null; lost: number[] | null }>(
         { ...statements.heartbeat, values: [workerId, this.#options.running(), known.map((r) => r.id), known.map((r) => r.row.lease)] },
         every,
       )
@@ -118,8 +118,7 @@ export class Heartbeat extends Service {
         this.#options.lostAll("the worker was taken for dead")
         await this.#options.register()
       } else {
-        const lost = new Set(row.lost)
-        const gone = known.filter((run) => lost.has(run.id) && !run.decided)
+        const gone = (row.lost ?? []).map((place) => known[place - 1]!).filter((run) => !run.decided)
         if (gone.length > 0) this.#options.lost(gone, "another worker has the job, or it was removed")
         if (row.cancelled !== null) this.#options.cancelled(row.cancelled)
       }

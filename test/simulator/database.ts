@@ -159,8 +159,8 @@ export class SimulatedDatabase {
       const known = (ids as string[]).map((_, i) => i)
       const cancelled = known.filter((i) => mine(i) && this.jobs.get(ids[i])!.cancelled)
       const lost = known.filter((i) => !mine(i))
-      const some = (list: number[]): string[] | null => (list.length === 0 ? null : list.map((i) => ids[i]))
-      return [{ cancelled: some(cancelled), lost: some(lost) }]
+      const some = <T>(list: number[], pick: (i: number) => T): T[] | null => (list.length === 0 ? null : list.map(pick))
+      return [{ cancelled: some(cancelled, (i) => ids[i]), lost: some(lost, (i) => i + 1) }]
     },
     cancelled_runs: ([ids, leases, worker]) =>
       (ids as string[]).flatMap<object>((id, i) => {

@@ -15,7 +15,7 @@ import { pickSeed } from "../support/seed.js"
 import { runHistory } from "./history.js"
 
 const SEEDS = Number(process.env["PGTUSK_SEEDS"] ?? 0)
-const USUAL = 40
+const USUAL = 150
 const SECONDS = 10
 const GIVEN = (process.env["PGTUSK_SEED"] ?? "") !== ""
 

@@ -67,6 +67,9 @@ const real = {
   now: Date.now,
 }
 
+/** What the last event has set going with promises is over: Node takes the next tick when no promise has anything left to do. */
+const settled = (): Promise<void> => new Promise((resolve) => process.nextTick(resolve))
+
 export class VirtualTime {
   now = 1_000
   events = 0
@@ -129,7 +132,7 @@ export class VirtualTime {
       this.events++
       this.#current = process
       event.run()
-      await new Promise((resolve) => real.setImmediate(resolve))
+      await settled()
       this.#current = undefined
     }
     if (!done()) this.now = Math.max(this.now, until)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from "vitest"
-import { task } from "../../src/index.js"
+import { currentJob, task } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
-import { ground, reaches } from "./ground.js"
+import { Gate, ground, reaches } from "./ground.js"
 import { enqueue, workerProcess } from "./processes.js"
 
 const g = ground()
@@ -119,4 +119,32 @@ test("workers see each other, with what they serve", async () => {
   await job.cancel()
   await g.work({ ...SHORT, queues: [queue] })
   await reaches(job, "cancelled")
+})
+
+test("a handler that goes on after its time limit does not take the next run of its job with it", async () => {
+  const queue = g.name("q")
+  g.open()
+  const stubborn = new Gate()
+  const next = new Gate()
+  let aborted: unknown
+  const run = task({ name: g.name("t"), queue, retries: 1, backoff: 0, timeout: "2s" }, async () => {
+    const { attempt, signal } = currentJob()
+    if (attempt === 1) return stubborn.pass("first")
+    signal.addEventListener("abort", () => (aborted = signal.reason))
+    await next.pass("second")
+    return attempt
+  })
+  const worker = await g.work({ queues: [queue], lease: 1 })
+  const job = await run.enqueue()
+  await waitFor(() => next.waiting === 1)
+  // Each of its heartbeats, a quarter of a second apart, knows both runs.
+  const beats = new Set<string>()
+  await waitFor(async () => {
+    const [row] = await g.db.query("select heartbeat_at::text as at from tusk.workers where id = $1", [worker.id])
+    return beats.add(row.at).size === 3
+  })
+  next.open()
+  expect(await job.result({ timeout: 10 })).toBe(2)
+  expect(aborted).toBeUndefined()
+  stubborn.open()
 })
