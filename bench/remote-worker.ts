@@ -59,6 +59,10 @@ export class RemoteWorker {
     return remote
   }
 
+  get pid(): number {
+    return this.#process.pid!
+  }
+
   async start(): Promise<void> {
     const working = this.#answer((message) => "working" in message)
     this.#process.send("start" satisfies ToChild)

@@ -117,6 +117,8 @@ const DEFINITIONS: readonly Definition[] = [
     limit: 1.3,
     value: (rows) => divided(ours(rows, "claimBuffersLast"), ours(rows, "claimBuffersFirst")),
   },
+  { scenario: "depth", text: "each within 1.3 × of the smallest", bound: "most", limit: 1.3, value: (rows) => ours(rows, "worstToSmallest") },
+  { scenario: "depth", text: "1,000 keys within 1.3 × of ten", bound: "most", limit: 1.3, value: (rows) => ours(rows, "manyKeysToFew") },
   { scenario: "recovery", text: "≤ 25 s", bound: "most", limit: 25, value: (rows) => ours(rows, "seconds") },
 ]
 

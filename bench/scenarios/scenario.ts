@@ -65,8 +65,13 @@ export async function withStore<T>(
 
 /** Stores the jobs 0 to count − 1, and gives the server the same rest before each measurement: tables vacuumed and analyzed, pages written. */
 export async function fill(store: Store, database: Database, count: number): Promise<void> {
-  for (let i = 0; i < count; i += 1_000) await store.addMany(Array.from({ length: Math.min(1_000, count - i) }, (_, k) => i + k))
+  await add(store, count)
   await rest(database)
+}
+
+/** Stores the jobs 0 to count − 1. */
+export async function add(store: Store, count: number): Promise<void> {
+  for (let i = 0; i < count; i += 1_000) await store.addMany(Array.from({ length: Math.min(1_000, count - i) }, (_, k) => i + k))
 }
 
 export async function rest(database: Database): Promise<void> {
