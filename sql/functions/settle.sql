@@ -66,7 +66,9 @@ begin
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
       case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
     from (select gone.*, q.keep as q_keep,
-            case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
+            -- The two usual ones by themselves: the call costs as much as the rest of the row.
+            case when gone.final = 'completed' and gone.options -> 'keep' is null and q.keep is null then ((now() + interval '1 day') at time zone 'UTC')::date
+                 when gone.final = 'completed' and gone.options -> 'keep' -> 'completed' = 'false' then null
                  else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
@@ -76,7 +78,7 @@ begin
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
         'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
-      filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
+      filter (where final = 'completed' and options ? 'repeat' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
 

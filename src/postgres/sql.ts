@@ -789,17 +789,19 @@ begin
 end
 $$`,
   drop_on: `create or replace function {schema}.drop_on(final {schema}.job_state, own jsonb, of_queue jsonb) returns date
-language sql stable
+language plpgsql stable
 as $$
-  select case
-    when kept = 'false'::jsonb then null
-    when kept_ms > 15 * 86400000::double precision then 'infinity'::date
-    else ((now() + kept_ms * interval '1 millisecond') at time zone 'UTC')::date
-  end
-  from (select kept, coalesce({schema}.amount(kept, 3155760000000), case final when 'completed' then 86400000 else 14 * 86400000::double precision end) as kept_ms
-        from (select coalesce(own -> class, of_queue -> class, stock) as kept
-              from (select case final when 'completed' then 'completed' else 'failed' end as class,
-                           to_jsonb(case final when 'completed' then 86400000 else 14 * 86400000::bigint end) as stock) c) k) m
+declare
+  day constant double precision := 86400000;
+  class constant text := case final when 'completed' then 'completed' else 'failed' end;
+  kept constant jsonb := coalesce(own -> class, of_queue -> class);
+  kept_ms double precision;
+begin
+  if kept = 'false' then return null; end if;
+  kept_ms := coalesce({schema}.amount(kept, 3155760000000), case final when 'completed' then day else 14 * day end);
+  if kept_ms > 15 * day then return 'infinity'; end if;
+  return ((now() + kept_ms * interval '1 millisecond') at time zone 'UTC')::date;
+end
 $$`,
   duration_ms: `create or replace function {schema}.duration_ms(value jsonb, field text, positive boolean default false) returns double precision
 language plpgsql immutable
@@ -1324,7 +1326,8 @@ begin
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
       case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
     from (select gone.*, q.keep as q_keep,
-            case when gone.options is null and q.keep is null and gone.final = 'completed' then ((now() + interval '1 day') at time zone 'UTC')::date
+            case when gone.final = 'completed' and gone.options -> 'keep' is null and q.keep is null then ((now() + interval '1 day') at time zone 'UTC')::date
+                 when gone.final = 'completed' and gone.options -> 'keep' -> 'completed' = 'false' then null
                  else {schema}.drop_on(gone.final, gone.options -> 'keep', q.keep) end as day
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
@@ -1334,7 +1337,7 @@ begin
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
         'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
-      filter (where final = 'completed' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
+      filter (where final = 'completed' and options ? 'repeat' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
   into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then

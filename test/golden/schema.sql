@@ -303,7 +303,7 @@ CREATE OR REPLACE FUNCTION tusk.claim_limited(in_queue text, most integer, worke
 
 CREATE OR REPLACE FUNCTION tusk.drop_on(final tusk.job_state, own jsonb, of_queue jsonb)
  RETURNS date
- LANGUAGE sql
+ LANGUAGE plpgsql
  STABLE;
 
 CREATE OR REPLACE FUNCTION tusk.duration_ms(value jsonb, field text, positive boolean DEFAULT false)
