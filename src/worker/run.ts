@@ -14,6 +14,7 @@ import { decode, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
 import { runTask } from "../task/run.js"
 import type { TaskSpec } from "../task/spec.js"
+import type { ReportProgress } from "../task/types.js"
 import { jobStorage } from "./current-job.js"
 import type { JobTransaction } from "./job-transaction.js"
 import { failureOf, type Outcome, outcomeOfError } from "./outcome.js"
@@ -83,6 +84,8 @@ export interface RunHost {
 
 /** Until a transactional run for which there was no connection is tried again. */
 const NO_CONNECTION_MS = 1_000
+/** For functions that do not ask for it. */
+const NO_REPORT: ReportProgress = () => undefined
 const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
 export class Run implements CurrentJob {
@@ -98,6 +101,7 @@ export class Run implements CurrentJob {
   /** When the handler was called, in `performance.now()` milliseconds. */
   startedAt = 0
   readonly #host: RunHost
+  #reportProgress: ReportProgress | undefined
   #controller: AbortController | undefined
   #args: readonly unknown[] | undefined
   #abortReason: TuskError | undefined
@@ -169,7 +173,13 @@ export class Run implements CurrentJob {
     )
   }
 
-  readonly reportProgress = (fraction: number, data?: unknown): void => {
+  /** Made when somebody asks for it: most handlers report nothing. */
+  get reportProgress(): ReportProgress {
+    this.#reportProgress ??= (fraction, data) => this.#report(fraction, data)
+    return this.#reportProgress
+  }
+
+  #report(fraction: number, data: unknown): void {
     if (typeof fraction !== "number" || !(fraction >= 0 && fraction <= 1)) {
       throw new InvalidOptionError(`reportProgress of task "${this.task}" got the fraction ${String(fraction)}; write a number from 0 to 1`)
     }
@@ -241,7 +251,7 @@ export class Run implements CurrentJob {
   #call(): unknown {
     return jobStorage.run(this, () => {
       const { around } = this.#host
-      const handler = (): unknown => runTask(this.spec, this.args, this.reportProgress)
+      const handler = (): unknown => runTask(this.spec, this.args, this.spec.progress ? this.reportProgress : NO_REPORT)
       return around.length === 0 ? handler() : compose<CurrentJob>(around, this, async () => handler())
     })
   }

@@ -272,7 +272,8 @@ export class QueueWorker implements Worker {
 
   /** A slot of the queue is free again; under a limit for the whole worker any queue may have it, the next one first. */
   #slotFree(queue: string): void {
-    const claimers = this.#options.concurrency === Number.POSITIVE_INFINITY ? [this.#claimers.get(queue)!] : [...this.#claimers.values()]
+    if (this.#options.concurrency === Number.POSITIVE_INFINITY) return this.#claimers.get(queue)!.pump()
+    const claimers = [...this.#claimers.values()]
     const at = claimers.findIndex((claimer) => claimer.queue === queue) + 1
     for (const claimer of [...claimers.slice(at), ...claimers.slice(0, at)]) claimer.pump()
   }
