@@ -82,6 +82,9 @@ export const NOTIFY =
 /** NOTIFY payloads are limited to 8,000 bytes; a batch of ids stays well under. */
 const IDS_A_MESSAGE = 150
 
+/** A wake-up that takes longer serves nobody: polling has found the jobs, and whoever drains or closes waits for it. */
+const ANSWER_MS = 5_000
+
 /** Sends hints to other processes, coalesced: while one statement is on its way, what comes meanwhile joins the next. */
 export class Notifier {
   readonly hub: WakeHub
@@ -162,10 +165,8 @@ export class Notifier {
       this.#lanes = new Map()
       this.#due = Number.POSITIVE_INFINITY
       try {
-        await this.#runner.run({
-          text: NOTIFY,
-          values: [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))],
-        })
+        const values = [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))]
+        await this.#runner.run({ text: NOTIFY, values }, ANSWER_MS)
       } catch (error) {
         this.#logger.debug("a wake-up could not be sent; workers find the jobs by polling", { error })
       }

@@ -313,3 +313,9 @@ function inOrder(rows: ClaimedRow[]): ClaimedRow[] {
   for (let i = 1; i < rows.length; i++) if (later(rows[i - 1]!, rows[i]!) > 0) return rows.sort(later)
   return rows
 }
+
+/** The claimers in the order in which they may have what a queue leaves: the next one first, its own last. */
+export function inTurnAfter(queue: string, claimers: readonly QueueClaimer[]): QueueClaimer[] {
+  const at = claimers.findIndex((claimer) => claimer.queue === queue) + 1
+  return [...claimers.slice(at), ...claimers.slice(0, at)]
+}

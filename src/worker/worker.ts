@@ -17,7 +17,7 @@ import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
 import { Announcer } from "./announcer.js"
-import { type ClaimHost, QueueClaimer } from "./claimer.js"
+import { type ClaimHost, inTurnAfter, QueueClaimer } from "./claimer.js"
 import { type Connections, toPostgres } from "./connections.js"
 import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
@@ -272,10 +272,8 @@ export class QueueWorker implements Worker {
 
   /** A slot of the queue is free again; under a limit for the whole worker any queue may have it, the next one first. */
   #slotFree(queue: string): void {
-    if (this.#options.concurrency === Number.POSITIVE_INFINITY) return this.#claimers.get(queue)!.pump()
-    const claimers = [...this.#claimers.values()]
-    const at = claimers.findIndex((claimer) => claimer.queue === queue) + 1
-    for (const claimer of [...claimers.slice(at), ...claimers.slice(0, at)]) claimer.pump()
+    if (this.#options.concurrency === Number.POSITIVE_INFINITY) this.#claimers.get(queue)!.pump()
+    else for (const claimer of inTurnAfter(queue, [...this.#claimers.values()])) claimer.pump()
   }
 
   // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
