@@ -5,12 +5,12 @@
  * Invariants: a call's jobs are stored all or none; the order of the calls is the order of their jobs' seq; a call that cannot be stored fails
  * alone; a statement whose answer was lost is repeated with the same ids, which changes nothing if it had been committed.
  */
-import { setTimeout as delay } from "node:timers/promises"
 import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { Executor } from "../postgres/executor.js"
 import { connectionError, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
+import { patiently } from "../postgres/patience.js"
 import type { Runner } from "../postgres/pool.js"
 import { raisedBy, sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
@@ -39,8 +39,6 @@ const MAX_ROWS = 5_000
 const MAX_BYTES = 8 * 1024 * 1024
 /** A plain insert is several times cheaper than add_jobs, but a statement costs a round trip: shorter runs of one kind join the others. */
 const MIN_RUN = 100
-/** For how long after its first fault a statement is repeated before the caller hears of it. */
-const PATIENCE_MS = 10_000
 
 export class Enqueuer {
   readonly #runner: Runner
@@ -102,7 +100,8 @@ export class Enqueuer {
   /** Stores one job from a draft that is JSON already. */
   async addModel(model: Record<string, unknown>, id: string): Promise<Added> {
     await this.#ready()
-    const [row] = await this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [JSON.stringify([{ ...model, id }]), null, false] })
+    const text = JSON.stringify([{ ...model, id }])
+    const [row] = await this.#patiently((unknown) => this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [text, null, unknown] }))
     const added = row!
     if (added.state === "waiting") this.#notifier.wake([{ queue: added.queue, priority: added.priority, seq: Number(added.seq) }])
     else this.#notifier.wake([], 0)
@@ -158,27 +157,14 @@ export class Enqueuer {
     const drafts = batch.flatMap((unit) => unit.drafts)
     const ids = batch.flatMap((unit) => unit.ids)
     const plain = drafts.every(isPlain)
-    // True once a statement was sent whose answer was lost.
-    let unknown = false
-    let deadline = Number.POSITIVE_INFINITY
-    for (let tries = 0; ; tries++) {
-      try {
-        if (plain && !unknown) await this.#insert(batch, drafts, ids)
-        else await this.#addJobs(batch, drafts, ids, unknown)
-        return
-      } catch (error) {
-        const unreachable = error instanceof ConnectionError && !error.unknown
-        unknown ||= error instanceof ConnectionError && error.unknown
-        if (tries === 0) deadline = performance.now() + PATIENCE_MS
-        const cause = error instanceof ConnectionError ? error.cause : error
-        if (!isTransient(cause)) throw error
-        // Nothing was stored, so the caller may as well hear at once that the server is not there.
-        const hopeless = unreachable && !unknown && !isStarting(cause)
-        if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error) : error
-        this.#logger.debug("enqueue is repeated", { error: cause })
-        await delay(Math.min(50 * 2 ** tries, 1_000))
-      }
-    }
+    await this.#patiently(async (unknown) => {
+      if (plain && !unknown) await this.#insert(batch, drafts, ids)
+      else await this.#addJobs(batch, drafts, ids, unknown)
+    })
+  }
+
+  #patiently<T>(work: (unknown: boolean) => Promise<T>): Promise<T> {
+    return patiently({ logger: this.#logger, what: "enqueue", whether: "Whether the job was stored" }, work)
   }
 
   async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
@@ -277,19 +263,6 @@ const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {sch
 
 function addedOf(rows: readonly AddedRow[]): Added[] {
   return rows.filter((row) => row.ord !== null).map(({ id, queue, created }) => ({ id, queue, created }))
-}
-
-/** The server answers, but takes no sessions just now. */
-function isStarting(error: unknown): boolean {
-  return ["57P03", "53300"].includes(sqlStateOf(error) ?? "")
-}
-
-function unknownOutcome(error: unknown): ConnectionError {
-  const message = error instanceof Error ? error.message : String(error)
-  return new ConnectionError(`${message}. Whether the job was stored is unknown: a connection was lost before the answer came`, {
-    cause: error,
-    unknown: true,
-  })
 }
 
 /** Not by spreading: a call may hold more jobs than a function takes arguments. */

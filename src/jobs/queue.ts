@@ -1,14 +1,15 @@
 /** One queue: its jobs in bulk, and its settings. */
-import { setTimeout as delay } from "node:timers/promises"
 import { InvalidOptionError } from "../errors.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
+import { patiently } from "../postgres/patience.js"
 import { toMilliseconds } from "../task/duration.js"
 import { checkLimit, checkRate } from "../task/limits.js"
 import { checkKeep, checkKeys, checkText } from "../task/option-checks.js"
 import type { Duration, RateLimit, Retention } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
-import { type CheckedFilter, checkFilter, countJobs, END_STATES, findIds, LIVE_STATES, searchJobs } from "./search.js"
+import { type BulkChange, CANCELLED, cancelling, changeAll, REMOVED, RETRIED, removing, retrying } from "./bulk.js"
+import { type CheckedFilter, checkFilter, countJobs, END_STATES, LIVE_STATES, searchJobs } from "./search.js"
 import type { Counts, Job, JobFilter, JobPage, JobState, Queue, QueueInfo } from "./types.js"
 
 /** What queues need of the rest. */
@@ -18,7 +19,6 @@ export interface QueueHost {
   readonly job: (id: string, task: string, queue: string) => Job
 }
 
-const BATCH = 1_000
 const DEAD: readonly JobState[] = ["failed", "expired"]
 
 /**
@@ -87,7 +87,7 @@ export class QueueAdmin implements Queue {
     checkKeys(options as unknown, ["delayed"], "drain()")
     const filter = this.#filter({ state: options.delayed === true ? ["waiting", "delayed"] : ["waiting"] })
     // One that a worker takes meanwhile is its own.
-    return this.#each("jobs", filter, (admin, ids) => admin.remove(ids, filter.states))
+    return this.#each({ source: "jobs", filter, change: removing(filter.states), made: REMOVED })
   }
 
   async clean(options: { state: JobState; grace?: Duration; limit?: number }): Promise<string[]> {
@@ -99,8 +99,9 @@ export class QueueAdmin implements Queue {
     const { limit } = options
     if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
       throw new InvalidOptionError(`clean() got the limit ${String(limit)}; write a whole number above 0`)
-    const grace = options.grace === undefined ? undefined : toMilliseconds(options.grace, "grace")
-    return this.#each("finished_jobs", this.#filter({ state: options.state }), (admin, ids) => admin.remove(ids, [options.state]), limit, grace)
+    const graceMs = options.grace === undefined ? undefined : toMilliseconds(options.grace, "grace")
+    const filter = this.#filter({ state: options.state })
+    return this.#each({ source: "finished_jobs", filter, change: removing([options.state]), made: REMOVED, limit, graceMs })
   }
 
   async obliterate(options: { force?: boolean } = {}): Promise<void> {
@@ -115,12 +116,12 @@ export class QueueAdmin implements Queue {
         throw new InvalidOptionError(`Queue "${this.name}" has ${active} running jobs; wait for them, or write obliterate({ force: true })`)
       }
     }
-    const { runner } = await this.#ready()
-    await runner.run({ text: this.#sql("delete from {schema}.schedules where queue = $1"), values: [this.name] })
-    await this.#each("jobs", this.#filter({}), (admin, ids) => admin.remove(ids))
-    await this.#each("finished_jobs", this.#filter({}), (admin, ids) => admin.remove(ids))
-    await runner.run({ text: this.#sql("delete from {schema}.keys where queue = $1"), values: [this.name] })
-    await runner.run({ text: this.#sql("delete from {schema}.queues where name = $1"), values: [this.name] })
+    await this.#set("delete from {schema}.schedules where queue = $1", [this.name])
+    for (const source of ["jobs", "finished_jobs"] as const) {
+      await this.#each({ source, filter: this.#filter({}), change: removing(), made: REMOVED })
+    }
+    await this.#set("delete from {schema}.keys where queue = $1", [this.name])
+    await this.#set("delete from {schema}.queues where name = $1", [this.name])
     await this.#changed()
   }
 
@@ -138,12 +139,12 @@ export class QueueAdmin implements Queue {
       const count = await countJobs(runner, this.#host.database.names.schema, "finished_jobs", checked)
       return limit === undefined ? count : Math.min(limit, count)
     }
-    return (await this.#each("finished_jobs", checked, (admin, ids) => admin.retry(ids), limit, undefined, rate)).length
+    return (await this.#each({ source: "finished_jobs", filter: checked, change: retrying, made: RETRIED, limit, rate })).length
   }
 
   async cancelAll(filter: Omit<JobFilter, "queue">): Promise<number> {
     const checked = this.#filter({ state: LIVE_STATES, ...filter })
-    return (await this.#each("jobs", checked, (admin, ids) => admin.cancel(ids, undefined), filter.limit)).length
+    return (await this.#each({ source: "jobs", filter: checked, change: cancelling, made: CANCELLED, limit: filter.limit })).length
   }
 
   async owner(key: string): Promise<string | null> {
@@ -171,8 +172,6 @@ export class QueueAdmin implements Queue {
     const kept = keep === undefined ? undefined : checkKeep(keep, `keep ${of}`)
     const limit = concurrency == null ? null : checkLimit(concurrency, `concurrency ${of}`)
     const rate = rateLimit == null ? null : checkRate(rateLimit, `rateLimit ${of}`)
-    const { runner } = await this.#ready()
-    const text = this.#sql(CONFIGURE)
     const values = [
       this.name,
       kept === undefined ? null : JSON.stringify(kept),
@@ -181,52 +180,28 @@ export class QueueAdmin implements Queue {
       concurrency !== undefined,
       rateLimit !== undefined,
     ]
-    await runner.run({ text, values })
+    await this.#set(CONFIGURE, values)
     await this.#changed()
     // Once more: claims that were on their way just then have taken jobs that must count too.
-    if (limit !== null) await runner.run({ text, values })
+    if (limit !== null) await this.#set(CONFIGURE, values)
   }
 
-  /** Applies a change in batches until nothing that fits the filter is left, or `limit` is reached. Returns the ids that it did something to. */
-  async #each(
-    source: "jobs" | "finished_jobs",
-    filter: CheckedFilter,
-    change: (admin: JobAdmin, ids: readonly string[]) => Promise<readonly string[]>,
-    limit = Number.POSITIVE_INFINITY,
-    graceMs = 0,
-    rate?: number,
-  ): Promise<string[]> {
+  async #each(bulk: BulkChange): Promise<string[]> {
+    return changeAll(this.#host.database, await this.#host.admin(), bulk)
+  }
+
+  /** A statement that does the same however often it runs, so it is repeated when its answer was lost. */
+  async #set(text: string, values: unknown[]): Promise<void> {
     const { runner } = await this.#ready()
-    const admin = await this.#host.admin()
-    // What finishes again while we work (a redriven job that fails anew) is not found again.
-    const [clock] = await runner.run<{ at: Date }>({
-      text: "select now() - $1::double precision * interval '1 millisecond' as at",
-      values: [graceMs],
-    })
-    const done: string[] = []
-    let cursor = filter
-    while (done.length < limit) {
-      const most = Math.min(BATCH, limit - done.length, rate === undefined ? BATCH : Math.max(1, Math.ceil(rate / 4)))
-      const ids = await findIds(runner, this.#host.database.names.schema, source, cursor, most, clock!.at)
-      if (ids.length === 0) break
-      const began = performance.now()
-      done.push(...(await change(admin, ids)))
-      if (rate !== undefined && ids.length === most) await delay(Math.max(0, (ids.length / rate) * 1_000 - (performance.now() - began)))
-      // Live jobs that stay (an active one that is told to cancel) must not be found again and again.
-      if (source === "jobs") cursor = { ...filter, oldestFirst: true, after: ids.at(-1)! }
-      if (ids.length < most) break
-    }
-    return done
+    const options = { logger: this.#host.database.logger, what: "a setting of a queue", whether: `Whether queue "${this.name}" was changed` }
+    await patiently(options, () => runner.run({ text: this.#sql(text), values }))
   }
 
   async #setPaused(paused: boolean): Promise<void> {
-    const { runner } = await this.#ready()
-    await runner.run({
-      text: this.#sql(
-        "insert into {schema}.queues (name, paused) values ($1, $2) on conflict (name) do update set paused = excluded.paused, updated_at = now()",
-      ),
-      values: [this.name, paused],
-    })
+    await this.#set(
+      "insert into {schema}.queues (name, paused) values ($1, $2) on conflict (name) do update set paused = excluded.paused, updated_at = now()",
+      [this.name, paused],
+    )
     await this.#changed()
   }
 
@@ -278,14 +253,14 @@ export async function listQueues(database: Database): Promise<QueueInfo[]> {
     ),
   })
   const known = new Map(settings.map((s) => [s.name, s]))
-  const names = new Set([...rows.map((row) => row.queue), ...known.keys()])
-  return [...names].sort().map((name) => {
+  const counted = new Map<string, CountRow[]>([...known.keys()].map((name) => [name, []]))
+  for (const row of rows) {
+    const others = counted.get(row.queue)
+    if (others === undefined) counted.set(row.queue, [row])
+    else others.push(row)
+  }
+  return [...counted.keys()].sort().map((name) => {
     const { paused = false, workers = 0 } = known.get(name) ?? {}
-    return infoOf(
-      name,
-      paused,
-      workers,
-      rows.filter((row) => row.queue === name),
-    )
+    return infoOf(name, paused, workers, counted.get(name)!)
   })
 }

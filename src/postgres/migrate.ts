@@ -63,14 +63,17 @@ export async function migrateConfig(config: pg.ClientConfig, names: SchemaNames)
   const client = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, application_name: "pgtusk migrate" })
   client.on("error", () => {})
   const target = targetOf(config)
+  let committing = false
   try {
     await client.connect()
     await client.query("begin isolation level read committed")
     const outcome = await migrateIn(executorOf(client), names)
+    committing = true
     await client.query("commit")
     return outcome
   } catch (error) {
-    if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300)/)) throw connectionError(error, target)
+    if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300)/))
+      throw connectionError(error, target, committing && isConnectionLoss(error))
     throw error
   } finally {
     await client.end().catch(() => {})

@@ -8,26 +8,10 @@ import { createDatabase, type TestDatabase } from "../support/database.js"
 import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
 import { reaches } from "../worker/ground.js"
+import { WORKER_STATEMENTS } from "./unanswered/statements.js"
 
 /** Wakes of lost connections are all that they would say. */
 const logger = { debug() {}, info() {}, warn() {}, error() {} }
-
-/** By what they are recognised on their way. */
-const STATEMENTS: Readonly<Record<string, string>> = {
-  claim: "pgtusk_claim_",
-  "limited claim": "claim_limited",
-  settle: "pgtusk_settle_",
-  "completion in the job's transaction": "idle_in_transaction_session_timeout', '10s', true) from (",
-  heartbeat: "pgtusk_heartbeat_",
-  "question what is due": "pgtusk_next_due_",
-  promotion: "pgtusk_promote_",
-  expiry: "pgtusk_expire_",
-  sweep: "pgtusk_sweep_",
-  "look at due schedules": "for update of s skip locked",
-  "move of a schedule": "set next_run_at = $2, last_run_at",
-  commit: "commit",
-  notification: "pg_notify($1, m)",
-}
 
 const SLOT_MS = 500
 /** A short lease gives a statement five seconds; without that it would be thirty. */
@@ -109,7 +93,9 @@ async function scenario(expect: ExpectStatic, statement: string, keepOpen: boole
 }
 
 describe.concurrent("the connection is cut", () => {
-  test.for(Object.keys(STATEMENTS))("after a %s", { timeout: 150_000 }, (name, { expect }) => scenario(expect, STATEMENTS[name]!, false))
+  test.for(Object.keys(WORKER_STATEMENTS))("after a %s", { timeout: 150_000 }, (name, { expect }) =>
+    scenario(expect, WORKER_STATEMENTS[name]!, false),
+  )
 })
 
 describe.concurrent("the connection stays open in silence", () => {
@@ -124,5 +110,5 @@ describe.concurrent("the connection stays open in silence", () => {
     "look at due schedules",
     "commit",
   ]
-  test.for(some)("after a %s", { timeout: 150_000 }, (name, { expect }) => scenario(expect, STATEMENTS[name]!, true))
+  test.for(some)("after a %s", { timeout: 150_000 }, (name, { expect }) => scenario(expect, WORKER_STATEMENTS[name]!, true))
 })

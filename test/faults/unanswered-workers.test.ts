@@ -1,0 +1,124 @@
+/** The answer to what a worker, a waiter or a listener writes is lost: all goes on, and the state is that of a deed that was answered. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { Tusk } from "../../src/index.js"
+import { rejection } from "../jobs/setup.js"
+import { createDatabase, type TestDatabase } from "../support/database.js"
+import { type FaultProxy, startProxy } from "../support/proxy.js"
+import { waitFor, within } from "../support/wait.js"
+import { CALLS, QUEUE } from "./unanswered/calls.js"
+import { DEEDS, type Deed } from "./unanswered/deeds.js"
+import { clear, worldOf } from "./unanswered/state.js"
+import { WORKER_STATEMENTS } from "./unanswered/statements.js"
+import { writesOf } from "./unanswered/writes.js"
+
+const logger = { debug() {}, info() {}, warn() {}, error() {} }
+const OPTIONS = { queues: [QUEUE], lease: 3, poll: "200ms", drainTimeout: "10ms" } as const
+let db: TestDatabase
+let proxy: FaultProxy
+let near: Tusk
+beforeAll(async () => {
+  db = await createDatabase()
+  proxy = await startProxy(db.url)
+  near = new Tusk({ connectionString: db.url, logger, signals: false })
+})
+afterAll(async () => {
+  await proxy.close()
+  await near.close()
+  await db.close()
+})
+
+async function far(): Promise<Tusk> {
+  const tusk = new Tusk({ connectionString: proxy.url, logger, signals: false })
+  await tusk.workers()
+  return tusk
+}
+
+async function done({ prepare, until }: Deed, tusk: Tusk, lost: () => Promise<void>): Promise<unknown> {
+  await clear(db)
+  await prepare?.(near, db)
+  const losing = lost()
+  const worker = await tusk.work(OPTIONS)
+  const [returned] = await Promise.all([until(tusk, near, db, losing), within(losing, 20_000, "an answer to be lost")])
+  await worker.stop()
+  return { returned, state: await worldOf(db) }
+}
+
+describe("a deed of a worker", () => {
+  test.each(DEEDS)("$name", { timeout: 60_000 }, async (deed) => {
+    const once = await done(deed, near, async () => undefined)
+    const tusk = await far()
+    try {
+      expect(await done(deed, tusk, () => proxy.loseReplies(deed.loses))).toEqual(once)
+    } finally {
+      await tusk.close()
+    }
+  })
+})
+
+const START = ["publish_tasks", "register_worker", "partitions"]
+
+describe("the start of a worker", () => {
+  test.each(START)("at %s: work() says that the outcome is unknown and leaves no worker behind, and again it starts", async (statement) => {
+    await clear(db)
+    const tusk = await far()
+    try {
+      const lost = proxy.loseReplies(`pgtusk_${statement}_`)
+      expect(await rejection(tusk.work(OPTIONS))).toMatchObject({ code: "CONNECTION", unknown: true })
+      await lost
+      expect(await tusk.workers()).toEqual([])
+      const worker = await tusk.work(OPTIONS)
+      expect((await tusk.workers()).map(({ id }) => id)).toEqual([worker.id])
+      expect(await db.query("select 1 from tusk.tasks where name = 'plain'")).toHaveLength(1)
+    } finally {
+      await tusk.close()
+    }
+  })
+})
+
+const END = ["registration.ts delete from workers"]
+
+test("the end of a worker whose deregistration is not answered leaves none behind", async () => {
+  const tusk = await far()
+  const worker = await tusk.work(OPTIONS)
+  const lost = proxy.loseReplies(".workers where id = $1")
+  await worker.drain()
+  await lost
+  expect(await db.query("select 1 from tusk.workers")).toEqual([])
+  await tusk.close()
+})
+
+const LISTENERS = ["event-feed.ts insert into subscribers", "event-feed.ts delete from subscribers"]
+
+test("a subscription whose beginning and whose end are not answered: it is there once, hears, and is gone", async () => {
+  const tusk = await far()
+  const began = proxy.loseReplies(".subscribers (id, expires_at)")
+  const seen: string[] = []
+  const subscription = tusk.events.on("job:completed", ({ id }) => void seen.push(id))
+  expect(await rejection(subscription.ready)).toMatchObject({ code: "CONNECTION", unknown: true })
+  await began
+  await tusk.events.on("job:failed", () => undefined).ready.catch(() => undefined)
+  expect(await db.query("select 1 from tusk.subscribers")).toHaveLength(1)
+  const ended = proxy.loseReplies(".subscribers where id = $1")
+  await tusk.close()
+  await ended
+  await waitFor(async () => (await db.query("select 1 from tusk.subscribers")).length === 0)
+})
+
+test("no statement that writes is missing here", async () => {
+  const rows = await db.query<{ name: string }>("select proname as name from pg_proc where pronamespace = 'tusk'::regnamespace and provolatile = 'v'")
+  const underLoad = Object.values(WORKER_STATEMENTS).flatMap((part) => part.match(/^pgtusk_(\w+)_$/)?.slice(1) ?? [])
+  const shown = [
+    ...CALLS.flatMap((call) => call.shows),
+    ...DEEDS.flatMap((deed) => deed.shows),
+    ...[...underLoad, ...START, "claim_limited"].map((name) => `sql ${name}`),
+    ...["fire.ts add_jobs", "fire.ts update schedules"],
+    // Only reads: a function in it looks at the clock.
+    "sql explain_limits",
+    ...END,
+    ...LISTENERS,
+  ]
+  const writes = writesOf(new Set(rows.map((row) => row.name)))
+  expect(writes.length).toBeGreaterThan(30)
+  for (const write of new Set(writes))
+    expect(shown.filter((name) => name === write).length, write).toBe(writes.filter((name) => name === write).length)
+})
