@@ -66,6 +66,7 @@ export function connectionError(error: unknown, target: string, unknown = false)
   else if (state === "28P01" || state === "28000") say = `Postgres at ${target} refuses the log-in: ${message}; check user and password`
   else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`
   else if (state === "53300") say = `Postgres at ${target} has no connection left: ${message}; raise max_connections or use fewer`
+  else if (state === "53100") say = `Postgres at ${target} has no space left on its disk: ${message}; free some, and what waits goes on`
   else if (state === "42501") say = `The user of ${target} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
   else if (/timeout (exceeded when trying to connect|expired)|connection timeout/i.test(message))
     say = `Postgres at ${target} did not give a connection in time (${message}); check host and port, that the server runs, and that no transaction keeps its connection for ever`

@@ -34,7 +34,7 @@ export async function patiently<T>(options: PatienceOptions, work: (unknown: boo
       const cause = error instanceof ConnectionError ? error.cause : error
       if (!isTransient(cause)) throw error
       // Nothing was done, so the caller may as well hear at once that the server is not there.
-      const hopeless = unreachable && !unknown && !isStarting(cause)
+      const hopeless = unreachable && !unknown && !isPassing(cause)
       if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error, options.whether) : error
       options.logger.debug(`${options.what} is repeated`, { error: cause })
       await delay(Math.min(50 * 2 ** tries, 1_000))
@@ -42,9 +42,9 @@ export async function patiently<T>(options: PatienceOptions, work: (unknown: boo
   }
 }
 
-/** The server answers, but takes no sessions just now. */
-function isStarting(error: unknown): boolean {
-  return ["57P03", "53300"].includes(sqlStateOf(error) ?? "")
+/** The server answers, but takes no sessions, or has no space, just now. */
+function isPassing(error: unknown): boolean {
+  return ["57P03", "53300", "53100"].includes(sqlStateOf(error) ?? "")
 }
 
 function unknownOutcome(error: unknown, whether: string): ConnectionError {

@@ -249,10 +249,12 @@ export class Runner {
   #translated(error: unknown, sent: boolean): unknown {
     if (error instanceof TuskError) return error
     if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
-    if (sqlStateOf(error) === "42501") return connectionError(error, this.target)
-    return error
+    return OF_THE_SERVER.has(sqlStateOf(error) ?? "") ? connectionError(error, this.target) : error
   }
 }
+
+/** Nothing is wrong with the statement, and it has done nothing: a right is missing, or the disk is full. */
+const OF_THE_SERVER = new Set(["42501", "53100"])
 
 /** A timer that is late by more than this was held up, by a handler that computes, say, or a process that was stopped. */
 const HELD_UP_MS = 50
