@@ -3,8 +3,9 @@ import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { toPositiveMilliseconds } from "../task/duration.js"
-import { invalidOption } from "../task/invalid-option.js"
+import { describeValue, invalidOption } from "../task/invalid-option.js"
 import { checkKeys } from "../task/option-checks.js"
+import { textFault } from "../task/text.js"
 import type { Duration } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
 import type { EventFeed } from "./event-feed.js"
@@ -102,7 +103,10 @@ export class JobHandle<R> implements JobRef<R> {
   }
 
   async cancel(reason?: string): Promise<boolean> {
-    if (reason !== undefined && typeof reason !== "string") throw new InvalidOptionError(`The reason of cancel() is ${String(reason)}; write a text`)
+    if (reason !== undefined && typeof reason !== "string")
+      throw new InvalidOptionError(`The reason of cancel() is ${describeValue(reason)}; write a text`)
+    const fault = reason === undefined ? undefined : textFault(reason)
+    if (fault !== undefined) throw new InvalidOptionError(`The reason of cancel() ${fault}; remove it`)
     return this.#did((admin, ids) => admin.cancel(ids, reason))
   }
   async retry(): Promise<boolean> {
@@ -140,7 +144,7 @@ export class JobHandle<R> implements JobRef<R> {
   }
 
   #checkId(): void {
-    if (!isUuid(this.id)) throw unknownJob(JSON.stringify(this.id))
+    if (!isUuid(this.id)) throw unknownJob(describeValue(this.id))
   }
 }
 

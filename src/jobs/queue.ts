@@ -6,6 +6,7 @@ import { patiently } from "../postgres/patience.js"
 import { toMilliseconds } from "../task/duration.js"
 import { checkLimit, checkRate } from "../task/limits.js"
 import { checkKeep, checkKeys, checkText } from "../task/option-checks.js"
+import { isStorable } from "../task/text.js"
 import type { Duration, RateLimit, Retention } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
 import { type BulkChange, CANCELLED, cancelling, changeAll, REMOVED, RETRIED, removing, retrying } from "./bulk.js"
@@ -44,6 +45,7 @@ export class QueueAdmin implements Queue {
   }
 
   async job(id: string): Promise<Job | undefined> {
+    if (!isStorable(id)) return undefined
     const { runner } = await this.#ready()
     const rows = await runner.run<{ id: string; task: string }>({
       text: this.#sql(`select x.id, x.task from {schema}.keys k
@@ -148,6 +150,7 @@ export class QueueAdmin implements Queue {
   }
 
   async owner(key: string): Promise<string | null> {
+    if (!isStorable(key)) return null
     const { runner } = await this.#ready()
     const rows = await runner.run<{ job_id: string }>({
       text: this.#sql("select job_id from {schema}.keys where queue = $1 and kind = 'key' and key = $2 and (until is null or until > now())"),
@@ -157,6 +160,7 @@ export class QueueAdmin implements Queue {
   }
 
   async release(key: string): Promise<boolean> {
+    if (!isStorable(key)) return false
     const { runner } = await this.#ready()
     const rows = await runner.run({
       text: this.#sql("delete from {schema}.keys where queue = $1 and kind = 'key' and key = $2 returning (until is null or until > now()) as held"),

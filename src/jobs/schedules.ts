@@ -5,8 +5,10 @@ import { render } from "../postgres/names.js"
 import type { EnqueueRequest } from "../task/client.js"
 import { decode } from "../task/codec.js"
 import type { Draft } from "../task/draft-types.js"
+import { describeValue } from "../task/invalid-option.js"
 import { checkText } from "../task/option-checks.js"
 import type { TaskSpec } from "../task/spec.js"
+import { isStorable } from "../task/text.js"
 import type { EnqueueOptions, When } from "../task/types.js"
 import { draftText } from "./enqueuer.js"
 import { Slots } from "./slots.js"
@@ -118,6 +120,7 @@ export class ScheduleStore implements Schedules {
   }
 
   async pause(id: string): Promise<boolean> {
+    if (!isStorable(id)) return false
     const { runner } = await this.#host.database.ready()
     const rows = await runner.run({
       text: this.#sql("update {schema}.schedules set paused = true where id = $1 and not paused returning id"),
@@ -128,6 +131,7 @@ export class ScheduleStore implements Schedules {
 
   /** Goes on with the first slot from now: those of the pause do not count as missed. */
   async resume(id: string): Promise<boolean> {
+    if (!isStorable(id)) return false
     const { runner, notifier } = await this.#host.database.ready()
     const done = await runner.shortTransaction(async (client) => {
       const { rows } = await client.query<ScheduleRow>(this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1 and paused for update`), [
@@ -149,18 +153,20 @@ export class ScheduleStore implements Schedules {
   }
 
   async remove(id: string): Promise<boolean> {
+    if (!isStorable(id)) return false
     const { runner } = await this.#host.database.ready()
     return (await runner.run({ text: this.#sql("delete from {schema}.schedules where id = $1 returning id"), values: [id] })).length > 0
   }
 
   async #row(id: string): Promise<ScheduleRow | undefined> {
+    if (!isStorable(id)) return undefined
     const { runner } = await this.#host.database.ready()
     return (await runner.run<ScheduleRow>({ text: this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1`), values: [id] }))[0]
   }
 
   async #known(id: string): Promise<ScheduleRow> {
     const row = await this.#row(id)
-    if (row === undefined) throw new ScheduleError(`There is no schedule "${id}"`)
+    if (row === undefined) throw new ScheduleError(`There is no schedule ${describeValue(id)}`)
     return row
   }
 

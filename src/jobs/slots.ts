@@ -8,6 +8,7 @@
  */
 import { Cron } from "croner"
 import { ScheduleError } from "../errors.js"
+import { describeValue } from "../task/invalid-option.js"
 import { WallClock } from "./wall-clock.js"
 import type { StoredWhen } from "./when.js"
 
@@ -25,7 +26,7 @@ export class Slots {
     try {
       this.#clock = new WallClock(when.tz ?? "UTC")
     } catch (cause) {
-      throw new ScheduleError(`${what} has the time zone ${JSON.stringify(when.tz)}, which is unknown; write an IANA name such as "Europe/Berlin"`, {
+      throw new ScheduleError(`${what} has the time zone ${describeValue(when.tz)}, which is unknown; write an IANA name such as "Europe/Berlin"`, {
         cause,
       })
     }

@@ -47,6 +47,7 @@ export function checkWhen(when: When, id: string): StoredWhen {
     ["tz", tz],
   ]) {
     if (value !== undefined && typeof value !== "string") throw new ScheduleError(`${what} has ${String(name)} ${String(value)}; write a text`)
+    if (value !== undefined && value.length > 255) throw new ScheduleError(`${what} has a ${name} of ${value.length} characters; write at most 255`)
   }
   const stored = { cron: cron as string, ...(tz === undefined ? {} : { tz: tz as string }), ...rest }
   if (!new Slots(stored, what).comes()) throw new ScheduleError(`${what} has the cron ${JSON.stringify(cron)}, which never comes`)

@@ -14,7 +14,7 @@ export interface SchemaNames {
 
 export function schemaNames(schema: string): SchemaNames {
   if (typeof schema !== "string" || schema === "" || Buffer.byteLength(schema) > 63 || schema.includes("\0") || schema.includes("$")) {
-    throw new InvalidOptionError(`schema is ${JSON.stringify(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
+    throw new InvalidOptionError(`schema is ${shown(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
   }
   return {
     schema,
@@ -22,6 +22,11 @@ export function schemaNames(schema: string): SchemaNames {
     channel: channelOf("pgtusk", schema),
     eventsChannel: channelOf("pgtusk.events", schema),
   }
+}
+
+function shown(schema: unknown): string {
+  const text = JSON.stringify(schema) ?? String(schema)
+  return text.length > 80 ? `${text.slice(0, 79)}…` : text
 }
 
 /** Postgres cuts names at 63 bytes. */

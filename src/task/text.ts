@@ -7,5 +7,10 @@ export function textFault(value: string): string | undefined {
   return undefined
 }
 
+/** Whether Postgres can hold it, so that there may be something of that name. */
+export function isStorable(value: unknown): value is string {
+  return typeof value === "string" && textFault(value) === undefined
+}
+
 // With the u flag a whole pair is one code point, so this finds the halves only.
 const LONE_SURROGATE = /\p{Surrogate}/u
