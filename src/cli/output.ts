@@ -12,7 +12,7 @@ export function note(text: string): void {
 
 /** Rows under their headings, a column as wide as its widest cell. Numbers stand right. */
 export function table(headings: readonly string[], rows: readonly (readonly (string | number)[])[]): string {
-  const widths = headings.map((heading, i) => Math.max(heading.length, ...rows.map((row) => String(row[i]).length)))
+  const widths = headings.map((heading, i) => rows.reduce((width, row) => Math.max(width, String(row[i]).length), heading.length))
   const right = headings.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] === "number"))
   const line = (cells: readonly (string | number)[]): string =>
     cells

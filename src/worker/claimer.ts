@@ -38,8 +38,8 @@ export interface ClaimHost {
   holdsLease(): boolean
   /** Gives claimed jobs back that were not started. */
   release(rows: readonly ClaimedRow[], queue: string): void
-  /** The lanes of this queue gave jobs and have just become empty. */
-  wentIdle(): void
+  /** There may be work that no lane tells of: the lanes gave jobs and have just become empty, or there were too many to keep. */
+  lookAround(): void
   failed(error: unknown): void
 }
 
@@ -101,20 +101,22 @@ export class QueueClaimer {
 
   /** There may be work in this lane. */
   hint(lane: LaneHint): void {
-    this.#note(lane)
+    if (!this.#note(lane, false)) this.#host.lookAround()
     this.pump()
   }
 
   /** What a sweep has found of this queue. */
   swept(lanes: readonly LaneHint[]): void {
     this.limited.whole = lanes.some((lane) => lane.priority === LIMITED_QUEUE)
-    for (const lane of lanes) this.#note(lane)
+    for (const lane of lanes) this.#note(lane, true)
     this.pump()
   }
 
-  #note({ priority, seq }: LaneHint): void {
-    if (priority === LIMITED_LANE || this.limited.whole) this.limited.hint()
-    else this.lanes.hint(priority, seq)
+  /** False: a sweep has to look for it. */
+  #note({ priority, seq }: LaneHint, sure: boolean): boolean {
+    if (priority !== LIMITED_LANE && !this.limited.whole) return this.lanes.hint(priority, seq, sure)
+    this.limited.hint()
+    return true
   }
 
   /** Runs have ended, and that is recorded. `madeRoom`: limited ones, so that others of their keys may start. */
@@ -261,7 +263,7 @@ export class QueueClaimer {
     if (!this.lanes.hot && this.#gained) {
       // What the claims passed over (locked just then, or committed late) is worth a look; where nothing was to be had a sweep finds no more.
       this.#gained = false
-      this.#host.wentIdle()
+      this.#host.lookAround()
     }
     this.pump()
   }

@@ -4,10 +4,8 @@
  * A run is open from the call of its handler until the handler has returned; its outcome may be decided earlier (a time-out, a cancel, a lost
  * lease), and then what the handler still does is not recorded. It keeps its slot until it has returned.
  */
-import { JobCancelledError, LeaseLostError, type TuskError } from "../errors.js"
+import { LeaseLostError, type TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
-import type { Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { Outcome } from "./outcome.js"
 import { type ClaimedRow, Run, type RunHost } from "./run.js"
@@ -15,16 +13,10 @@ import { type ClaimedRow, Run, type RunHost } from "./run.js"
 export interface RunsOptions {
   readonly host: RunHost
   readonly logger: Logger
-  readonly runner: Runner
-  readonly statements: Statements
-  readonly workerId: string
   readonly started: (run: Run) => void
   readonly decided: (run: Run, outcome: Outcome) => void
   readonly returned: (run: Run) => void
 }
-
-/** A cancelled handler that goes on does not keep its job from ending, in milliseconds. */
-const CANCEL_GRACE_MS = 1_000
 
 export class Runs {
   readonly #options: RunsOptions
@@ -85,29 +77,10 @@ export class Runs {
     this.#options.logger.warn("runs were given up", { jobs: open.map((run) => run.id), why })
   }
 
-  /** Somebody says that these jobs are to be cancelled, or are gone: ask the database, then tell the handlers. */
-  async cancelled(ids: readonly string[]): Promise<void> {
-    const mine = ids.map((id) => this.#byJob.get(id)).filter((run): run is Run => run !== undefined && !run.decided)
-    if (mine.length === 0) return
-    try {
-      const rows = await this.#options.runner.run<{ id: string; reason: string; gone: boolean }>({
-        ...this.#options.statements.cancelled_runs,
-        values: [mine.map((run) => run.id), mine.map((run) => run.row.lease), this.#options.workerId],
-      })
-      for (const { id, reason, gone } of rows) {
-        const run = mine.find((r) => r.id === id)
-        if (run === undefined || run.decided) continue
-        if (gone) {
-          this.lost([run], "it was removed, or another worker has it")
-          continue
-        }
-        run.abort(new JobCancelledError(reason))
-        setTimeout(() => run.decideNow(), CANCEL_GRACE_MS).unref()
-      }
-    } catch (error) {
-      // The next heartbeat tells it again.
-      this.#options.logger.debug("a cancellation could not be read", { error: error as Error })
-    }
+  /** The run of a job whose outcome is open. */
+  find(id: string): Run | undefined {
+    const run = this.#byJob.get(id)
+    return run === undefined || run.decided ? undefined : run
   }
 
   /** Aborts every run whose outcome is open. */

@@ -17,6 +17,7 @@ import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
 import { Announcer } from "./announcer.js"
+import { Cancellations } from "./cancellations.js"
 import { type ClaimHost, inTurnAfter, QueueClaimer } from "./claimer.js"
 import { type Connections, toPostgres } from "./connections.js"
 import { Duties } from "./duties.js"
@@ -65,6 +66,7 @@ export class QueueWorker implements Worker {
   readonly #registration: Registration
   readonly #runs: Runs
   readonly #host: RunHost
+  readonly #cancellations: Cancellations
   readonly #settler: Settler
   readonly #heartbeat: Heartbeat
   readonly #duties: Duties
@@ -134,12 +136,13 @@ export class QueueWorker implements Worker {
           this.#slotFree(queue)
         }),
       release: (rows, queue) => this.#release(rows, queue),
-      wentIdle: () => this.#sweeper.soon(),
+      lookAround: () => this.#sweeper.soon(),
       failed: (error) => this.#claimFailed(error),
     }
     for (const [queue, concurrency] of options.queues) {
       this.#claimers.set(queue, new QueueClaimer(queue, concurrency, new QueueLanes(), claimHost))
     }
+    this.#cancellations = new Cancellations({ ...common, runs: this.#runs, claimers: this.#claimers })
     this.#settler = new Settler({
       ...common,
       settled: (settlement, verdict) => this.#settled(settlement, verdict),
@@ -161,7 +164,7 @@ export class QueueWorker implements Worker {
         this.#runs.giveUpAll(why)
         for (const claimer of this.#claimers.values()) claimer.releaseAll()
       },
-      cancelled: (ids) => this.#cancelled(ids),
+      cancelled: (ids) => this.#cancellations.told(ids),
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
@@ -319,7 +322,7 @@ export class QueueWorker implements Worker {
         this.#duties.hint(hint.ms)
         return
       case "cancel":
-        this.#cancelled(hint.ids)
+        this.#cancellations.told(hint.ids)
         return
       case "subscribed":
         this.#context.events.seen(true)
@@ -327,13 +330,6 @@ export class QueueWorker implements Worker {
       case "queue":
         if (this.#claimers.has(hint.queue)) this.#sweeper.now()
     }
-  }
-
-  /** Somebody says that these are cancelled, or gone. */
-  #cancelled(ids: readonly string[]): void {
-    const set = new Set(ids)
-    for (const claimer of this.#claimers.values()) claimer.withdraw(set)
-    void this.#runs.cancelled(ids)
   }
 
   /** Notifications may have been missed. */

@@ -50,6 +50,20 @@ describe("a lane", () => {
     expect(lanes.plan()).toEqual({ priorities: [5, 9], cursors: [100, 99] })
   })
 
+  test("that was seen is in every plan, however many others somebody tells of; those are bounded, and the rest is left to a sweep", () => {
+    const lanes = new QueueLanes()
+    const kept = Array.from({ length: 65_000 }, (_, n) => lanes.hint(n - 32_768, Number.MAX_SAFE_INTEGER)).filter((was) => was).length
+    expect(kept).toBe(256)
+    // Real work in one of them, and in one that was not kept.
+    expect([lanes.hint(-32_600, 3), lanes.hint(7, 5), lanes.hint(7, 5, true)]).toEqual([true, false, true])
+    const plan = lanes.plan()!
+    expect([plan.priorities.length, plan.priorities.at(-1), plan.cursors.at(-1)]).toEqual([64, 7, 4])
+    expect([...plan.priorities].sort((a, b) => a - b)).toEqual(plan.priorities)
+    lanes.claimed(plan, [{ priority: 7, seq: 5 }], true)
+    // All before the last row were empty. It was full, so there may be more.
+    expect(lanes.plan()!.priorities).toContain(7)
+  })
+
   test("goes back for a hint that comes while a claim is on its way, and is not forgotten", () => {
     const lanes = new QueueLanes()
     lanes.hint(5, 50)
