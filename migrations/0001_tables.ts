@@ -11,10 +11,11 @@ export function up(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
   }
 }
 
-/** Reverses `up`; refuses (in the migrator) while jobs are stored. */
+/** Reverses `up`. Refuses to lose jobs or schedules, unless the session says `pgtusk.lose_data = on`. */
 export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
   const schema = names.quoted
   return async (db) => {
+    await refuseToLose(db, names)
     for (const table of [
       "subscribers",
       "schedules",
@@ -34,6 +35,27 @@ export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
     await sql.raw(`drop sequence if exists ${schema}.lease_seq`).execute(db)
     await sql.raw(`drop type if exists ${schema}.job_state`).execute(db)
   }
+}
+
+/** A setting, because no migrator hands an argument through; any client can set it, and PGOPTIONS or `?options=` carry it through any tool. */
+async function refuseToLose(db: Kysely<any>, { schema, quoted }: SchemaNames): Promise<void> {
+  // Nobody may add one after it was counted.
+  await sql
+    .raw(`lock table ${["jobs", "finished_jobs", "schedules"].map((table) => `${quoted}.${table}`).join(", ")} in access exclusive mode`)
+    .execute(db)
+  const { rows } = await sql
+    .raw<{ told: boolean; live: number; finished: number; schedules: number }>(
+      `select coalesce(lower(current_setting('pgtusk.lose_data', true)) in ('on', 'true', 'yes', '1'), false) as told,
+              (select count(*) from ${quoted}.jobs)::integer as live, (select count(*) from ${quoted}.finished_jobs)::integer as finished,
+              (select count(*) from ${quoted}.schedules)::integer as schedules`,
+    )
+    .execute(db)
+  const { told, live, finished, schedules } = rows[0]!
+  if (told || live + finished + schedules === 0) return
+  throw new Error(
+    `Undoing 0001_tables would lose what the schema "${schema}" holds: live jobs: ${live}, finished jobs: ${finished}, schedules: ${schedules}. ` +
+      'If they may go, say so in the session: set pgtusk.lose_data = on, or PGOPTIONS="-c pgtusk.lose_data=on" for a tool',
+  )
 }
 
 const STATEMENTS = [

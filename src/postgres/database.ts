@@ -1,14 +1,15 @@
 /** One schema of one database: how to reach it, what runs on it, and whether it fits this code. Connects on first use. */
 import { randomUUID } from "node:crypto"
 import type { ClientConfig } from "pg"
-import { ConnectionError, InvalidOptionError } from "../errors.js"
+import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
 import type { Executor } from "./executor.js"
 import { connectionError } from "./failure.js"
-import { assertSchema, migrateConfig, migrateIn } from "./migrate.js"
+import { migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { assertSchema } from "./schema-version.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
 import { type Statements, statementsFor } from "./statements.js"
@@ -114,8 +115,14 @@ export class Database {
   }
 
   async #check({ config, runner }: Connected): Promise<void> {
-    if (this.#migrates) await migrateConfig(config, this.names)
-    else await assertSchema(executorOn(runner), this.names)
+    const migrated =
+      this.#migrates &&
+      (await migrateConfig(config, this.names).catch((error: unknown) => {
+        if (!(error instanceof SchemaVersionError)) throw error
+        // Newer than this code; it may admit it all the same.
+        return undefined
+      }))
+    if (!migrated) await assertSchema(executorOn(runner), this.names)
     this.#fits = true
   }
 

@@ -2,24 +2,41 @@
  * Migrations: the numbered list of migrations/, applied by Kysely's Migrator in one transaction under an advisory lock of the schema's own, so
  * that five processes that migrate at once end in one correct schema. The lock belongs to the transaction, not to the session: it needs no
  * direct connection, and a caller's transaction (`tx`) carries it like any other.
+ *
+ * Workers go on meanwhile. A statement that changes a table waits until nobody uses it, and everybody who comes later waits behind it: one long
+ * transaction of an application would stop all workers. So a migration waits for a lock no longer than LOCK_TIMEOUT_MS, then undoes itself,
+ * lets the others through for PAUSE_MS, and begins again.
  */
-import { type Kysely, Migrator, PostgresAdapter } from "kysely"
+import { setTimeout as sleep } from "node:timers/promises"
+import { type Kysely, type Migration, Migrator, PostgresAdapter } from "kysely"
 import pg from "pg"
 import { migrationsFor } from "../../migrations/index.js"
-import { SchemaVersionError } from "../errors.js"
+import { ConnectionError } from "../errors.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss } from "./failure.js"
 import { kyselyOver } from "./kysely.js"
-import { render, type SchemaNames, schemaNames } from "./names.js"
+import { type SchemaNames, schemaNames } from "./names.js"
 import { parseConnectionString, targetOf } from "./pool.js"
+import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.js"
 import { sqlStateOf } from "./sqlstate.js"
 import type { MigrationOutcome } from "./types.js"
 
-/** The version of the schema that this code works on; the last migration writes the same into `meta`. */
-const SCHEMA_VERSION = 1
-/** PostgreSQL 14, the oldest major that its project still supports. */
-const MIN_SERVER = 140_000
+/** Longer than a stock `deadlock_timeout`: after that one, autovacuum gives way to us, and a deadlock is found. */
+const LOCK_TIMEOUT_MS = 2_000
+/** Longer than the wait, so that workers get more than half of the time. */
+const PAUSE_MS = 3_000
+const PATIENCE_MS = 60_000
+/** A lock that did not come in time; a deadlock with a statement that takes the tables in another order. */
+const IN_THE_WAY = ["55P03", "40P01"]
 const TABLES = { migrationTableName: "migration", migrationLockTableName: "migration_lock" }
+
+/** What a version of the package brings: the version that its last migration writes into `meta`, and all its migrations. */
+export interface Release {
+  readonly version: number
+  readonly migrationsFor: (names: SchemaNames) => Record<string, Migration>
+}
+
+const THIS_RELEASE: Release = { version: SCHEMA_VERSION, migrationsFor }
 
 /** Our transaction holds the lock already. */
 class LockedAdapter extends PostgresAdapter {
@@ -28,15 +45,25 @@ class LockedAdapter extends PostgresAdapter {
 }
 
 /** A migrator on a connection inside of a transaction that holds the lock. */
-function migratorOn(db: Kysely<any>, names: SchemaNames): Migrator {
-  return new Migrator({ db, provider: { getMigrations: async () => migrationsFor(names) }, migrationTableSchema: names.schema, ...TABLES })
+function migratorOn(db: Kysely<any>, names: SchemaNames, release: Release): Migrator {
+  return new Migrator({ db, provider: { getMigrations: async () => release.migrationsFor(names) }, migrationTableSchema: names.schema, ...TABLES })
 }
 
-/** Brings the schema up to date inside of the transaction that `executor` runs in. */
-export async function migrateIn(executor: Executor, names: SchemaNames): Promise<MigrationOutcome> {
+/**
+ * Brings the schema up to date inside of the transaction that `executor` runs in.
+ * @param lockTimeoutMs for the rest of the transaction. Left out, it is as the caller's transaction has it: only he can begin that one again.
+ */
+export async function migrateIn(
+  executor: Executor,
+  names: SchemaNames,
+  release: Release = THIS_RELEASE,
+  lockTimeoutMs?: number,
+): Promise<MigrationOutcome> {
   await assertServer(executor)
   await executor.query("select pg_advisory_xact_lock(hashtextextended($1::text, 7020))::text as locked", [`pgtusk:${names.schema}`])
-  await assertNotNewer(executor, names)
+  // Only from here on: whoever waits for another migration stands in nobody's way.
+  if (lockTimeoutMs !== undefined) await executor.query("select set_config('lock_timeout', $1::text, true) as set", [`${lockTimeoutMs}ms`])
+  await assertNotNewer(executor, names, release.version)
   let first: unknown
   const recording: Executor = {
     query: (text, params) =>
@@ -48,6 +75,7 @@ export async function migrateIn(executor: Executor, names: SchemaNames): Promise
   const { error, results } = await migratorOn(
     kyselyOver(recording, () => new LockedAdapter()),
     names,
+    release,
   ).migrateToLatest()
   // After a failure Kysely looks whether somebody else was faster, and learns only that the transaction is aborted.
   if (error !== undefined) throw sqlStateOf(error) === "25P02" ? first : error
@@ -59,18 +87,49 @@ export async function migrateUrl(url: string, options: { schema?: string } = {})
   return migrateConfig(parseConnectionString(url), schemaNames(options.schema ?? "tusk"))
 }
 
-export async function migrateConfig(config: pg.ClientConfig, names: SchemaNames): Promise<MigrationOutcome> {
+/**
+ * The same, with the release and the patience of somebody's choice. Runs twice: the second finds nothing to do. Dies after the commit: it is done.
+ * @throws ConnectionError when others' locks did not let it through for `patienceMs`; it names the session
+ */
+export async function migrateConfig(
+  config: pg.ClientConfig,
+  names: SchemaNames,
+  release: Release = THIS_RELEASE,
+  patienceMs: number = PATIENCE_MS,
+): Promise<MigrationOutcome> {
+  const deadline = performance.now() + patienceMs
+  for (;;) {
+    try {
+      return await migrateOnce(config, names, release)
+    } catch (error) {
+      if (!IN_THE_WAY.includes(sqlStateOf(error) ?? "")) throw error
+      if (performance.now() + PAUSE_MS > deadline) throw await blocked(config, names, error)
+    }
+    await sleep(PAUSE_MS)
+  }
+}
+
+async function migrateOnce(config: pg.ClientConfig, names: SchemaNames, release: Release): Promise<MigrationOutcome> {
+  return withClient(config, async (client, commits) => {
+    await client.query("begin isolation level read committed")
+    const outcome = await migrateIn(executorOf(client), names, release, LOCK_TIMEOUT_MS)
+    commits()
+    await client.query("commit")
+    return outcome
+  })
+}
+
+/** A connection that is lost once `use` has said that it commits: the error says that nobody knows. */
+async function withClient<T>(config: pg.ClientConfig, use: (client: pg.Client, commits: () => void) => Promise<T>): Promise<T> {
   const client = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, application_name: "pgtusk migrate" })
   client.on("error", () => {})
   const target = targetOf(config)
   let committing = false
   try {
     await client.connect()
-    await client.query("begin isolation level read committed")
-    const outcome = await migrateIn(executorOf(client), names)
-    committing = true
-    await client.query("commit")
-    return outcome
+    return await use(client, () => {
+      committing = true
+    })
   } catch (error) {
     if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300)/))
       throw connectionError(error, target, committing && isConnectionLoss(error))
@@ -78,6 +137,30 @@ export async function migrateConfig(config: pg.ClientConfig, names: SchemaNames)
   } finally {
     await client.end().catch(() => {})
   }
+}
+
+/** Who has held locks on tables of the schema for the longest time. */
+async function blocked(config: pg.ClientConfig, names: SchemaNames, cause: unknown): Promise<ConnectionError> {
+  const holders = await withClient(config, (client) =>
+    client.query<{ pid: number; app: string; state: string; seconds: number; tables: string[] }>(
+      `select a.pid, a.application_name as app, coalesce(a.state, '') as state, extract(epoch from clock_timestamp() - a.xact_start)::integer as seconds,
+              array_agg(distinct c.relname::text order by c.relname::text) as tables
+       from pg_locks l join pg_class c on c.oid = l.relation join pg_namespace n on n.oid = c.relnamespace join pg_stat_activity a on a.pid = l.pid
+       where l.granted and l.database = (select oid from pg_database where datname = current_database())
+         and n.nspname = $1 and c.relkind in ('r', 'p') and a.pid <> pg_backend_pid()
+       group by 1, 2, 3, a.xact_start order by a.xact_start limit 1`,
+      [names.schema],
+    ),
+  ).catch(() => undefined)
+  const by = holders?.rows[0]
+  const who =
+    by === undefined
+      ? "somebody"
+      : `the session ${by.pid}${by.app === "" ? "" : ` ("${by.app}")`}, ${by.state}, whose transaction began ${by.seconds} s ago and has used ${by.tables.join(", ")},`
+  return new ConnectionError(
+    `The schema "${names.schema}" could not be migrated: ${who} holds locks on its tables; end that transaction, then migrate again. Nothing has changed`,
+    { cause },
+  )
 }
 
 function executorOf(client: pg.Client): Executor {
@@ -89,51 +172,11 @@ function executorOf(client: pg.Client): Executor {
   }
 }
 
-async function assertServer(executor: Executor): Promise<void> {
-  const { rows } = await executor.query<{ number: string; version: string }>(
-    "select current_setting('server_version_num') as number, current_setting('server_version') as version",
-    [],
-  )
-  const row = rows[0]
-  if (row !== undefined && Number(row.number) < MIN_SERVER) {
-    throw new SchemaVersionError(`pgtusk needs PostgreSQL 14 or newer; this server is ${row.version}`)
-  }
-}
-
-async function storedVersion(executor: Executor, names: SchemaNames): Promise<{ version: number; min: number } | undefined> {
-  const present = await executor.query<{ present: string | null }>("select to_regclass($1::text)::text as present", [`${names.quoted}.meta`])
-  if (present.rows[0]?.present == null) return undefined
-  const { rows } = await executor.query<{ version: number; min: number }>(render("select version, min_version as min from {schema}.meta", names), [])
-  return rows[0] === undefined ? undefined : { version: Number(rows[0].version), min: Number(rows[0].min) }
-}
-
-async function assertNotNewer(executor: Executor, names: SchemaNames): Promise<void> {
-  const stored = await storedVersion(executor, names)
-  if (stored !== undefined && stored.version > SCHEMA_VERSION) throw newer(names, stored.version)
-}
-
-function newer(names: SchemaNames, version: number): SchemaVersionError {
-  return new SchemaVersionError(
-    `The schema "${names.schema}" has version ${version}, and this pgtusk knows ${SCHEMA_VERSION}: a newer pgtusk has migrated it; upgrade the package here`,
-  )
-}
-
-/** Throws SchemaVersionError unless the schema is one that this code can work on. */
-export async function assertSchema(executor: Executor, names: SchemaNames): Promise<void> {
-  await assertServer(executor)
-  const stored = await storedVersion(executor, names)
-  const how = "run `npx pgtusk migrate` (or `await tusk.migrate()`, or take the SQL from `npx pgtusk migrate --sql`)"
-  if (stored === undefined) throw new SchemaVersionError(`The database has no pgtusk schema "${names.schema}"; ${how}`)
-  if (stored.version < SCHEMA_VERSION) {
-    throw new SchemaVersionError(`The schema "${names.schema}" has version ${stored.version}, and this pgtusk needs ${SCHEMA_VERSION}; ${how}`)
-  }
-  // A newer schema that still admits this version lets old workers run beside new ones during an upgrade.
-  if (stored.version > SCHEMA_VERSION && stored.min > SCHEMA_VERSION) throw newer(names, stored.version)
-}
-
 /** The SQL of all migrations after number `from`, for people who apply it with a tool of their own. */
 export async function migrationSql(names: SchemaNames, from = 0): Promise<string> {
   const out: string[] = ["begin;"]
+  // Of tables that are in use: better fail, and be run again, than stop all workers for as long as somebody holds one.
+  if (from > 0) out.push(`set local lock_timeout = '${LOCK_TIMEOUT_MS}ms';`)
   const recorder: Executor = {
     async query(text: string) {
       out.push(`${text.trim()};`)

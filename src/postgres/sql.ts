@@ -44,7 +44,8 @@ returning
   (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
    where j.cancel_requested) as cancelled,
   (select array_agg(r.place::integer) from unnest($3::uuid[], $4::bigint[]) with ordinality r (id, lease, place)
-   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost`,
+   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost,
+  (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
   insert_jobs: `with added as (
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
   select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.max_attempts,

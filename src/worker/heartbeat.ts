@@ -11,13 +11,16 @@
  * The end of the lease is a timer of its own: a beat into a black hole, or one that waits for a connection, may answer much later. When the event
  * loop was blocked that timer is late itself; then the beat that goes out in the same turn gets its chance first.
  */
+import type { SchemaNames } from "../postgres/names.js"
 import type { Runner } from "../postgres/pool.js"
+import { newer, SCHEMA_VERSION } from "../postgres/schema-version.js"
 import type { Statements } from "../postgres/statements.js"
 import { Service, type ServiceOptions } from "../service.js"
 import type { Run } from "./run.js"
 
 export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner
+  readonly names: SchemaNames
   readonly statements: Statements
   readonly workerId: string
   readonly leaseMs: number
@@ -32,6 +35,8 @@ export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   /** Nothing that was claimed is ours any more, or may be relied on. */
   readonly lostAll: (why: string) => void
   readonly cancelled: (ids: readonly string[]) => void
+  /** A migration has closed the schema to this version of the package. */
+  readonly outdated: () => void
   /** Alive again after it was fenced. */
   readonly revived: () => void
 }
@@ -41,6 +46,7 @@ export class Heartbeat extends Service {
   #lastBeat = 0
   #expectedAt = 0
   #fenced = false
+  #outdated = false
   #leaseEnd: NodeJS.Timeout | undefined
   /** Tasks of runs that have ended since the last beat and took long: one of them may have blocked the event loop. */
   readonly #longRuns = new Set<string>()
@@ -110,7 +116,7 @@ export class Heartbeat extends Service {
     // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
     const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every && !run.decided)
     try {
-      const [row] = await runner.run<{ cancelled: string[] | null; lost: number[] | null }>(
+      const [row] = await runner.run<{ cancelled: string[] | null; lost: number[] | null; versions: [version: number, min: number] | null }>(
         { ...statements.heartbeat, values: [workerId, this.#options.running(), known.map((r) => r.id), known.map((r) => r.row.lease)] },
         every,
       )
@@ -121,6 +127,7 @@ export class Heartbeat extends Service {
         const gone = (row.lost ?? []).map((place) => known[place - 1]!).filter((run) => !run.decided)
         if (gone.length > 0) this.#options.lost(gone, "another worker has the job, or it was removed")
         if (row.cancelled !== null) this.#options.cancelled(row.cancelled)
+        if (row.versions !== null && row.versions[1] > SCHEMA_VERSION) this.#closedOut(row.versions[0])
       }
       this.#beaten(sent)
       if (this.#fenced) {
@@ -137,6 +144,14 @@ export class Heartbeat extends Service {
       this.#expectedAt = performance.now() + pause
       return pause
     }
+  }
+
+  #closedOut(version: number): void {
+    if (this.#outdated) return
+    this.#outdated = true
+    const error = newer(this.#options.names, version)
+    this.logger.error(`${error.message}. The worker drains and stops`, { error })
+    this.#options.outdated()
   }
 
   #warnOfLag(lagMs: number): void {

@@ -99,7 +99,7 @@ export class QueueWorker implements Worker {
     this.#pool = connections.pool(connected.config, 4, logger, "worker")
     const runner = new Runner(this.#pool, connected.target, connected.statementNames, options.answerMs)
     const { statements, notifier } = connected
-    const common = { events: context.events, logger, runner, statements, notifier, workerId: this.id }
+    const common = { names: database.names, events: context.events, logger, runner, statements, notifier, workerId: this.id }
     const slots = Math.min(
       options.concurrency,
       [...options.queues.values()].reduce((sum, n) => sum + n, 0),
@@ -107,7 +107,7 @@ export class QueueWorker implements Worker {
     )
     this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots, answerMs: options.answerMs })
     const queues = [...options.queues.keys()]
-    this.#registration = new Registration({ ...common, names: database.names, leaseMs: options.leaseMs, queues })
+    this.#registration = new Registration({ ...common, leaseMs: options.leaseMs, queues })
     this.#host = {
       workerId: this.id,
       around: context.around,
@@ -165,11 +165,11 @@ export class QueueWorker implements Worker {
         for (const claimer of this.#claimers.values()) claimer.releaseAll()
       },
       cancelled: (ids) => this.#cancellations.told(ids),
+      outdated: () => void this.drain(),
       revived: () => this.#sweeper.now(),
     })
     this.#duties = new Duties({
       ...common,
-      names: database.names,
       pollMs: options.pollMs,
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
       rescueEveryMs: options.leaseMs / 8,

@@ -7,8 +7,9 @@ import { migrationsFor } from "../../migrations/index.js"
 import { SchemaVersionError } from "../../src/errors.js"
 import { task } from "../../src/index.js"
 import type { Executor } from "../../src/postgres/executor.js"
-import { assertSchema, migrateIn, migrationSql } from "../../src/postgres/migrate.js"
+import { migrateIn, migrationSql } from "../../src/postgres/migrate.js"
 import { schemaNames } from "../../src/postgres/names.js"
+import { assertSchema } from "../../src/postgres/schema-version.js"
 import { connect, openTusk, rejection } from "../jobs/setup.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { spawnScript } from "../support/process.js"
@@ -79,24 +80,48 @@ describe("migrate", () => {
 
   test("down takes everything away again", async () => {
     const db = await database(true)
-    const kysely = openKysely(db.url)
-    const migrator = new Migrator({
-      ...{ db: kysely, provider: { getMigrations: async () => migrationsFor(names) } },
-      ...{ migrationTableSchema: "tusk", migrationTableName: "migration", migrationLockTableName: "migration_lock" },
-    })
-    const { error } = await migrator.migrateTo(NO_MIGRATIONS)
-    expect(error).toBeUndefined()
+    expect(await undo(db.url)).toBeUndefined()
     const left = await db.query(
       `select relname as name from pg_class c join pg_namespace n on n.oid = c.relnamespace where nspname = 'tusk' and relkind in ('r', 'p', 'S')
        union all select proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace where nspname = 'tusk'
        union all select typname from pg_type t join pg_namespace n on n.oid = t.typnamespace where nspname = 'tusk' and typtype = 'e' order by 1`,
     )
     expect(left).toEqual([{ name: "migration" }, { name: "migration_lock" }])
-    await kysely.destroy()
     expect(await openTusk({ connectionString: db.url }).migrate()).toEqual({ applied: all })
     expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
   })
+
+  test("down refuses to lose jobs and schedules, says which, and changes nothing; the session can say that they may go", async () => {
+    const db = await database(true)
+    const whole = await catalogOf(db)
+    const tusk = openTusk({ connectionString: db.url })
+    await work.with({ via: tusk }).enqueueMany([[1], [2]])
+    const gone = await work.with({ via: tusk, delay: "1h" }).enqueue(3)
+    await gone.cancel()
+    await tusk.schedules.upsert({ id: "nightly", task: "work", args: [1], when: { cron: "0 3 * * *" } })
+    const refused = await undo(db.url)
+    expect(refused?.message).toBe(
+      'Undoing 0001_tables would lose what the schema "tusk" holds: live jobs: 2, finished jobs: 1, schedules: 1. ' +
+        'If they may go, say so in the session: set pgtusk.lose_data = on, or PGOPTIONS="-c pgtusk.lose_data=on" for a tool',
+    )
+    expect(await catalogOf(db)).toEqual(whole)
+    expect((await work.with({ via: tusk }).enqueue(4)).created).toBe(true)
+    expect(await undo(`${db.url}${db.url.includes("?") ? "&" : "?"}options=-c%20pgtusk.lose_data%3Don`)).toBeUndefined()
+    expect(await db.query("select from pg_class where relnamespace = 'tusk'::regnamespace and relname = 'jobs'")).toEqual([])
+  })
 })
+
+/** All migrations down; what Kysely's migrator says of it. */
+async function undo(url: string): Promise<any> {
+  const kysely = openKysely(url)
+  const migrator = new Migrator({
+    ...{ db: kysely, provider: { getMigrations: async () => migrationsFor(names) } },
+    ...{ migrationTableSchema: "tusk", migrationTableName: "migration", migrationLockTableName: "migration_lock" },
+  })
+  const { error } = await migrator.migrateTo(NO_MIGRATIONS)
+  await kysely.destroy()
+  return error
+}
 
 describe("a schema that does not fit: one SchemaVersionError, for producers and workers alike", () => {
   async function allWays(db: TestDatabase): Promise<any[]> {
@@ -145,6 +170,7 @@ describe("a schema that does not fit: one SchemaVersionError, for producers and 
     expect(message).toMatch(/The schema "tusk" has version 99, and this pgtusk knows \d+: a newer pgtusk has migrated it; upgrade the package here/)
     expect(others).toEqual([])
     expect(await rejection(openTusk({ connectionString: db.url }).migrate())).toBeInstanceOf(SchemaVersionError)
+    expect(await rejection(work.with({ via: openTusk({ connectionString: db.url, migrate: true }) }).enqueue(1))).toBeInstanceOf(SchemaVersionError)
   })
 
   test("newer, but still open to this version: all goes on", async () => {
@@ -153,6 +179,8 @@ describe("a schema that does not fit: one SchemaVersionError, for producers and 
     const tusk = openTusk({ connectionString: db.url })
     await tusk.work({ queues: ["default"] })
     expect(await (await work.with({ via: tusk }).enqueue(5)).result({ timeout: 10 })).toBe(5)
+    // One that migrates by itself has nothing to do, and starts all the same.
+    expect(await (await work.with({ via: openTusk({ connectionString: db.url, migrate: true }) }).enqueue(6)).result({ timeout: 10 })).toBe(6)
   })
 
   test("it is looked at again once somebody has migrated", async () => {
@@ -201,7 +229,10 @@ describe("the SQL of the migrations", () => {
     const first = `${whole.slice(0, whole.indexOf("-- 0002_functions"))}\ncommit;`
     await client.query(first)
     expect(await db.query("select name from tusk.migration")).toEqual([{ name: "0001_tables" }])
-    await client.query(await migrationSql(names, 1))
+    const rest = await migrationSql(names, 1)
+    // Of tables that are in use it waits for no lock that stops all workers meanwhile.
+    expect(rest).toMatch(/^begin;\nset local lock_timeout = '2000ms';\n/)
+    await client.query(rest)
     expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
   })
 

@@ -4,6 +4,7 @@
  *
  * It also watches: what no sequence of statements of sound workers may bring about is reported as a violation.
  */
+import { SCHEMA_VERSION } from "../../src/postgres/schema-version.js"
 import type { Random } from "../support/random.js"
 import type { VirtualTime } from "./time.js"
 
@@ -160,7 +161,7 @@ export class SimulatedDatabase {
       const cancelled = known.filter((i) => mine(i) && this.jobs.get(ids[i])!.cancelled)
       const lost = known.filter((i) => !mine(i))
       const some = <T>(list: number[], pick: (i: number) => T): T[] | null => (list.length === 0 ? null : list.map(pick))
-      return [{ cancelled: some(cancelled, (i) => ids[i]), lost: some(lost, (i) => i + 1) }]
+      return [{ cancelled: some(cancelled, (i) => ids[i]), lost: some(lost, (i) => i + 1), versions: [SCHEMA_VERSION, SCHEMA_VERSION] }]
     },
     cancelled_runs: ([ids, leases, worker]) =>
       (ids as string[]).flatMap<object>((id, i) => {
