@@ -5,7 +5,7 @@
  *
  * Workers go on meanwhile. A statement that changes a table waits until nobody uses it, and everybody who comes later waits behind it: one long
  * transaction of an application would stop all workers. So a migration waits for a lock no longer than LOCK_TIMEOUT_MS, then undoes itself,
- * lets the others through for PAUSE_MS, and begins again.
+ * lets the others through for PAUSE_MS, and begins again. A host that vanishes in the middle holds up the workers until its silence is noticed.
  */
 import { setTimeout as sleep } from "node:timers/promises"
 import { type Kysely, type Migration, Migrator, PostgresAdapter } from "kysely"
@@ -16,7 +16,7 @@ import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss } from "./failure.js"
 import { kyselyOver } from "./kysely.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { parseConnectionString, targetOf } from "./pool.js"
+import { END_WHEN_SILENT, parseConnectionString, targetOf } from "./pool.js"
 import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.js"
 import { sqlStateOf } from "./sqlstate.js"
 import type { MigrationOutcome } from "./types.js"
@@ -51,7 +51,7 @@ function migratorOn(db: Kysely<any>, names: SchemaNames, release: Release): Migr
 
 /**
  * Brings the schema up to date inside of the transaction that `executor` runs in.
- * @param lockTimeoutMs for the rest of the transaction. Left out, it is as the caller's transaction has it: only he can begin that one again.
+ * @param lockTimeoutMs for the rest of the transaction, which is ended when it falls silent. Left out, it is as the caller's transaction has it: only he can begin that one again.
  */
 export async function migrateIn(
   executor: Executor,
@@ -61,8 +61,10 @@ export async function migrateIn(
 ): Promise<MigrationOutcome> {
   await assertServer(executor)
   await executor.query("select pg_advisory_xact_lock(hashtextextended($1::text, 7020))::text as locked", [`pgtusk:${names.schema}`])
-  // Only from here on: whoever waits for another migration stands in nobody's way.
-  if (lockTimeoutMs !== undefined) await executor.query("select set_config('lock_timeout', $1::text, true) as set", [`${lockTimeoutMs}ms`])
+  if (lockTimeoutMs !== undefined) {
+    // Only from here on: whoever waits for another migration stands in nobody's way. And should our host vanish, the locks go with us.
+    await executor.query(`select set_config('lock_timeout', $1::text, true) as waits, ${END_WHEN_SILENT} as ends`, [`${lockTimeoutMs}ms`])
+  }
   await assertNotNewer(executor, names, release.version)
   let first: unknown
   const recording: Executor = {

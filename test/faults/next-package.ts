@@ -16,12 +16,12 @@ const root = fileURLToPath(new URL("../..", import.meta.url))
 export interface Trial {
   /** The oldest version whose packages may go on. Default: the one before, as an additive migration says. */
   readonly minVersion?: number
-  /** It throws once all is done. */
-  readonly fails?: boolean
+  /** Awaited once all is done, with the locks held: it may throw, or take its time. */
+  readonly atEnd?: () => Promise<void>
 }
 
 /** Adds a nullable column, an index over it, and replaces the functions that are called all the time. */
-export function nextRelease({ minVersion = SCHEMA_VERSION, fails = false }: Trial = {}): Release {
+export function nextRelease({ minVersion = SCHEMA_VERSION, atEnd }: Trial = {}): Release {
   const version = SCHEMA_VERSION + 1
   return {
     version,
@@ -33,10 +33,13 @@ export function nextRelease({ minVersion = SCHEMA_VERSION, fails = false }: Tria
           await run("alter table {schema}.jobs add column trial text")
           await run("alter table {schema}.finished_jobs add column trial text")
           await run("create index jobs_trial on {schema}.jobs (trial) where trial is not null")
-          for (const name of ["claim", "settle", "add_jobs"] as const)
-            await run(functionTexts[name].replace("\nbegin\n", "\nbegin\n  -- As of the trial.\n"))
+          for (const name of ["claim", "settle", "add_jobs"] as const) {
+            const text = functionTexts[name].replace("\nbegin\n", "\nbegin\n  -- As of the trial.\n")
+            if (text === functionTexts[name]) throw new Error(`The function ${name} does not begin as the trial expects`)
+            await run(text)
+          }
           await run(`update {schema}.meta set version = ${version}, min_version = ${minVersion}`)
-          if (fails) throw new Error("the trial migration fails at its end")
+          await atEnd?.()
         },
       },
     }),

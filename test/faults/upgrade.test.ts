@@ -10,7 +10,7 @@ import { schemaNames } from "../../src/postgres/names.js"
 import { dumpSchema } from "../golden/dump.js"
 import { connect, rejection } from "../jobs/setup.js"
 import { type Script, spawnScript } from "../support/process.js"
-import { waitFor } from "../support/wait.js"
+import { deferred, waitFor } from "../support/wait.js"
 import { ground } from "../worker/ground.js"
 import { nextPackage, nextRelease } from "./next-package.js"
 
@@ -67,18 +67,18 @@ async function goOn(where = "true", jobs = 20): Promise<void> {
 }
 
 /** Stops the producer; every job that was accepted ends, has run once, and nobody stood still for long. */
-async function balance(producer: Script, workers: readonly Script[]): Promise<void> {
+async function balance(producer: Script, workers: readonly Script[], stallMs: number = STALL_MS): Promise<void> {
   producer.send("stop")
   const { ids, longest } = JSON.parse((await producer.line(/^accepted/, 30_000)).slice("accepted ".length)) as { ids: string[]; longest: number }
   await waitFor(async () => (await rows("select from tusk.jobs")).length === 0, { timeout: 30_000, what: "all jobs to end" })
   expect(await rows("select state, count(*)::integer as n from tusk.finished_jobs group by 1")).toEqual([{ state: "completed", n: ids.length }])
   expect(await rows("select job, count(*) from public.runs group by 1 having count(*) > 1")).toEqual([])
   expect((await rows("select job from public.runs where job = any ($1)", [ids])).length).toBe(ids.length)
-  expect(longest).toBeLessThan(STALL_MS)
+  expect(longest).toBeLessThan(stallMs)
   const [{ gap }] = await rows(
     "select coalesce(max(gap), 0)::float as gap from (select extract(epoch from at - lag(at) over (order by at)) * 1000 as gap from public.runs) g",
   )
-  expect(gap).toBeLessThan(STALL_MS)
+  expect(gap).toBeLessThan(stallMs)
   for (const worker of workers) {
     expect(worker.lines.filter((line) => line.startsWith("log error"))).toEqual([])
     worker.send("stop")
@@ -117,10 +117,35 @@ describe("under load", () => {
 
   test("a migration that fails at its end leaves the old schema whole, and work goes on", async () => {
     const { producer, workers } = await load()
-    expect((await rejection(migrate(nextRelease({ fails: true })))).message).toBe("the trial migration fails at its end")
+    const atEnd = async (): Promise<void> => {
+      throw new Error("the trial migration fails at its end")
+    }
+    expect((await rejection(migrate(nextRelease({ atEnd })))).message).toBe("the trial migration fails at its end")
     expect(await dumpSchema(client)).toBe(await readFile(new URL("../golden/schema.sql", import.meta.url), "utf8"))
     await goOn()
     await balance(producer, workers)
+  }, 90_000)
+
+  test("a migrator that falls silent with all its locks, as one whose host vanished, is ended by the server after 10 s, and work goes on", async () => {
+    const { producer, workers } = await load()
+    const locked = deferred()
+    const end = deferred()
+    const refused = rejection(
+      migrate(
+        nextRelease({
+          atEnd: () => {
+            locked.resolve()
+            return end.promise
+          },
+        }),
+      ),
+    )
+    await locked.promise
+    await goOn()
+    end.resolve()
+    expect(await refused).toBeInstanceOf(ConnectionError)
+    expect(await dumpSchema(client)).toBe(await readFile(new URL("../golden/schema.sql", import.meta.url), "utf8"))
+    await balance(producer, workers, 10_000 + STALL_MS)
   }, 90_000)
 
   test("an application's open transaction on jobs holds up the migration, and the workers no longer than a lock wait", async () => {
