@@ -3,10 +3,10 @@ import { InvalidOptionError } from "./errors.js"
 import { EventHub } from "./events.js"
 import { flowRequests, stored } from "./jobs/add-flow.js"
 import { iterateEvents } from "./jobs/event-streams.js"
+import { checkFilter } from "./jobs/filter.js"
 import { Jobs } from "./jobs/jobs.js"
 import { listQueues, QueueAdmin } from "./jobs/queue.js"
 import { ScheduleStore } from "./jobs/schedules.js"
-import { checkFilter, searchJobs } from "./jobs/search.js"
 import type { Events, FlowJob, Job, JobFilter, JobPage, JobRef, Queue, QueueInfo, Schedules } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
@@ -170,6 +170,7 @@ export class Tusk implements AsyncDisposable {
   async jobs(filter: JobFilter = {}): Promise<JobPage> {
     const checked = checkFilter(filter)
     const { runner } = await this.#database.ready()
+    const { searchJobs } = await import("./jobs/search.js")
     return searchJobs(runner, this.schema, checked)
   }
 

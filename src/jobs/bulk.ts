@@ -4,7 +4,7 @@ import type { Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
 import { patiently } from "../postgres/patience.js"
 import type { JobAdmin } from "./admin.js"
-import { type CheckedFilter, findIds } from "./search.js"
+import type { CheckedFilter } from "./filter.js"
 import type { JobState } from "./types.js"
 
 export interface BulkChange {
@@ -40,6 +40,7 @@ export const REMOVED = `not exists (select from {schema}.jobs j where j.id = r.i
 /** Applies the change until nothing that fits the filter is left, or `limit` is reached. Returns the ids that it did something to. */
 export async function changeAll(database: Database, admin: JobAdmin, bulk: BulkChange): Promise<string[]> {
   const { source, filter, limit = Number.POSITIVE_INFINITY, graceMs = 0, rate } = bulk
+  const { findIds } = await import("./search.js")
   const { runner } = await database.ready()
   // What finishes again while we work (a redriven job that fails anew) is not found again.
   const [clock] = await runner.run<{ at: Date; began: Date }>({

@@ -10,7 +10,7 @@ import { isStorable } from "../task/text.js"
 import type { Duration, RateLimit, Retention } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
 import { type BulkChange, CANCELLED, cancelling, changeAll, REMOVED, RETRIED, removing, retrying } from "./bulk.js"
-import { type CheckedFilter, checkFilter, countJobs, END_STATES, LIVE_STATES, searchJobs } from "./search.js"
+import { type CheckedFilter, checkFilter, END_STATES, LIVE_STATES } from "./filter.js"
 import type { Counts, Job, JobFilter, JobPage, JobState, Queue, QueueInfo } from "./types.js"
 
 /** What queues need of the rest. */
@@ -82,6 +82,7 @@ export class QueueAdmin implements Queue {
   async jobs(filter: Omit<JobFilter, "queue"> = {}): Promise<JobPage> {
     const checked = this.#filter(filter)
     const { runner } = await this.#ready()
+    const { searchJobs } = await import("./search.js")
     return searchJobs(runner, this.#host.database.names.schema, checked)
   }
 
@@ -138,6 +139,7 @@ export class QueueAdmin implements Queue {
     const checked = this.#filter({ ...rest, state: DEAD })
     const { runner } = await this.#ready()
     if (preview === true) {
+      const { countJobs } = await import("./search.js")
       const count = await countJobs(runner, this.#host.database.names.schema, "finished_jobs", checked)
       return limit === undefined ? count : Math.min(limit, count)
     }
