@@ -6,7 +6,6 @@ import type { Logger } from "../logger.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
 import type { Executor } from "./executor.js"
 import { connectionError } from "./failure.js"
-import { migrateConfig, migrateIn } from "./migrate.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
 import { assertSchema } from "./schema-version.js"
@@ -98,6 +97,7 @@ export class Database {
   }
 
   async migrate(tx: unknown): Promise<MigrationOutcome> {
+    const { migrateConfig, migrateIn } = await migrations()
     if (tx !== undefined) return migrateIn(executorFor(tx), this.names)
     const { config } = await this.connect()
     const outcome = await migrateConfig(config, this.names)
@@ -117,7 +117,7 @@ export class Database {
   async #check({ config, runner }: Connected): Promise<void> {
     const migrated =
       this.#migrates &&
-      (await migrateConfig(config, this.names).catch((error: unknown) => {
+      (await (await migrations()).migrateConfig(config, this.names).catch((error: unknown) => {
         if (!(error instanceof SchemaVersionError)) throw error
         // Newer than this code; it may admit it all the same.
         return undefined
@@ -171,4 +171,9 @@ export class Database {
 
 export function closedError(): ConnectionError {
   return new ConnectionError("This client of pgtusk is closed; make a new one")
+}
+
+/** Loaded when it is needed: Kysely takes longer to load than all the rest, and most processes never migrate. */
+function migrations(): Promise<typeof import("./migrate.js")> {
+  return import("./migrate.js")
 }
