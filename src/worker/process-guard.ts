@@ -13,7 +13,7 @@ interface Guarded {
   readonly drain: () => Promise<void>
 }
 
-const workers = new Set<Guarded>()
+const workers = new Map<Guarded, Logger>()
 const handlers = new Map<Signal, () => void>()
 let ending = false
 
@@ -21,8 +21,8 @@ let ending = false
  * Drains the worker when the process is told to end. When all are drained the process ends by the same signal, unless the application listens to
  * it as well; then ending is the application's affair. A second signal ends it at once. Returns the undoing.
  */
-export function drainOnSignals(worker: Guarded): () => void {
-  workers.add(worker)
+export function drainOnSignals(worker: Guarded, logger: Logger): () => void {
+  workers.set(worker, logger)
   if (handlers.size === 0) {
     for (const signal of SIGNALS) {
       const handler = (): void => void onSignal(signal)
@@ -47,7 +47,12 @@ async function onSignal(signal: Signal): Promise<void> {
   const ours = process.listeners(signal).every((listener) => listener === handler)
   if (!ending) {
     ending = true
-    await Promise.allSettled([...workers].map((worker) => worker.drain()))
+    const drained = [...workers].map(([worker, logger]) => {
+      const draining = worker.drain()
+      logger.info(`${signal}: the worker claims no more and drains; another signal ends the process at once`)
+      return draining
+    })
+    await Promise.allSettled(drained)
     ending = false
   }
   unlisten()

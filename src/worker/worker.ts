@@ -223,7 +223,7 @@ export class QueueWorker implements Worker {
       // Told to stop meanwhile (onStart, a client that closes): nobody would undo what follows.
       if (this.#stopping !== undefined) return await this.#stopping
       this.#undo.push(containRejections(this.#logger))
-      if (this.#options.signals) this.#undo.push(drainOnSignals(this))
+      if (this.#options.signals) this.#undo.push(drainOnSignals(this, this.#logger))
       this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
       // Not waited for: behind a pooler it takes seconds to find that notifications do not arrive, and polling works meanwhile.
       this.#listener.start().catch((error: unknown) => this.#logger.error("the listener could not start", { error }))
