@@ -1,54 +1,34 @@
 /** The answer to what a worker, a waiter or a listener writes is lost: all goes on, and the state is that of a deed that was answered. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { Tusk } from "../../src/index.js"
+import { describe, expect, test } from "vitest"
+import type { Tusk } from "../../src/index.js"
 import { rejection } from "../jobs/setup.js"
-import { createDatabase, type TestDatabase } from "../support/database.js"
-import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
 import { CALLS, QUEUE } from "./unanswered/calls.js"
 import { DEEDS, type Deed } from "./unanswered/deeds.js"
+import { farClient, unansweredGround } from "./unanswered/ground.js"
 import { clear, worldOf } from "./unanswered/state.js"
 import { WORKER_STATEMENTS } from "./unanswered/statements.js"
 import { writesOf } from "./unanswered/writes.js"
 
-const logger = { debug() {}, info() {}, warn() {}, error() {} }
 const OPTIONS = { queues: [QUEUE], lease: 3, poll: "200ms", drainTimeout: "10ms" } as const
-let db: TestDatabase
-let proxy: FaultProxy
-let near: Tusk
-beforeAll(async () => {
-  db = await createDatabase()
-  proxy = await startProxy(db.url)
-  near = new Tusk({ connectionString: db.url, logger, signals: false })
-})
-afterAll(async () => {
-  await proxy.close()
-  await near.close()
-  await db.close()
-})
-
-async function far(): Promise<Tusk> {
-  const tusk = new Tusk({ connectionString: proxy.url, logger, signals: false })
-  await tusk.workers()
-  return tusk
-}
+const on = unansweredGround()
 
 async function done({ prepare, until }: Deed, tusk: Tusk, lost: () => Promise<void>): Promise<unknown> {
-  await clear(db)
-  await prepare?.(near, db)
+  await clear(on.db)
+  await prepare?.(on.near, on.db)
   const losing = lost()
   const worker = await tusk.work(OPTIONS)
-  const [returned] = await Promise.all([until(tusk, near, db, losing), within(losing, 20_000, "an answer to be lost")])
+  const [returned] = await Promise.all([until(tusk, on.near, on.db, losing), within(losing, 20_000, "an answer to be lost")])
   await worker.stop()
-  return { returned, state: await worldOf(db) }
+  return { returned, state: await worldOf(on.db) }
 }
 
 describe("a deed of a worker", () => {
   test.each(DEEDS)("$name", { timeout: 60_000 }, async (deed) => {
-    const once = await done(deed, near, async () => undefined)
-    const tusk = await far()
+    const once = await done(deed, on.near, async () => undefined)
+    const tusk = await farClient(on)
     try {
-      expect(await done(deed, tusk, () => proxy.loseReplies(deed.loses))).toEqual(once)
+      expect(await done(deed, tusk, () => on.proxy.loseReplies(deed.loses))).toEqual(once)
     } finally {
       await tusk.close()
     }
@@ -59,16 +39,16 @@ const START = ["publish_tasks", "register_worker", "partitions"]
 
 describe("the start of a worker", () => {
   test.each(START)("at %s: work() says that the outcome is unknown and leaves no worker behind, and again it starts", async (statement) => {
-    await clear(db)
-    const tusk = await far()
+    await clear(on.db)
+    const tusk = await farClient(on)
     try {
-      const lost = proxy.loseReplies(`pgtusk_${statement}_`)
+      const lost = on.proxy.loseReplies(`pgtusk_${statement}_`)
       expect(await rejection(tusk.work(OPTIONS))).toMatchObject({ code: "CONNECTION", unknown: true })
       await lost
       expect(await tusk.workers()).toEqual([])
       const worker = await tusk.work(OPTIONS)
       expect((await tusk.workers()).map(({ id }) => id)).toEqual([worker.id])
-      expect(await db.query("select 1 from tusk.tasks where name = 'plain'")).toHaveLength(1)
+      expect(await on.db.query("select 1 from tusk.tasks where name = 'plain'")).toHaveLength(1)
     } finally {
       await tusk.close()
     }
@@ -78,34 +58,36 @@ describe("the start of a worker", () => {
 const END = ["registration.ts delete from workers"]
 
 test("the end of a worker whose deregistration is not answered leaves none behind", async () => {
-  const tusk = await far()
+  const tusk = await farClient(on)
   const worker = await tusk.work(OPTIONS)
-  const lost = proxy.loseReplies(".workers where id = $1")
+  const lost = on.proxy.loseReplies(".workers where id = $1")
   await worker.drain()
   await lost
-  expect(await db.query("select 1 from tusk.workers")).toEqual([])
+  expect(await on.db.query("select 1 from tusk.workers")).toEqual([])
   await tusk.close()
 })
 
 const LISTENERS = ["event-feed.ts insert into subscribers", "event-feed.ts delete from subscribers"]
 
 test("a subscription whose beginning and whose end are not answered: it is there once, hears, and is gone", async () => {
-  const tusk = await far()
-  const began = proxy.loseReplies(".subscribers (id, expires_at)")
+  const tusk = await farClient(on)
+  const began = on.proxy.loseReplies(".subscribers (id, expires_at)")
   const seen: string[] = []
   const subscription = tusk.events.on("job:completed", ({ id }) => void seen.push(id))
   expect(await rejection(subscription.ready)).toMatchObject({ code: "CONNECTION", unknown: true })
   await began
   await tusk.events.on("job:failed", () => undefined).ready.catch(() => undefined)
-  expect(await db.query("select 1 from tusk.subscribers")).toHaveLength(1)
-  const ended = proxy.loseReplies(".subscribers where id = $1")
+  expect(await on.db.query("select 1 from tusk.subscribers")).toHaveLength(1)
+  const ended = on.proxy.loseReplies(".subscribers where id = $1")
   await tusk.close()
   await ended
-  await waitFor(async () => (await db.query("select 1 from tusk.subscribers")).length === 0)
+  await waitFor(async () => (await on.db.query("select 1 from tusk.subscribers")).length === 0)
 })
 
 test("no statement that writes is missing here", async () => {
-  const rows = await db.query<{ name: string }>("select proname as name from pg_proc where pronamespace = 'tusk'::regnamespace and provolatile = 'v'")
+  const rows = await on.db.query<{ name: string }>(
+    "select proname as name from pg_proc where pronamespace = 'tusk'::regnamespace and provolatile = 'v'",
+  )
   const underLoad = Object.values(WORKER_STATEMENTS).flatMap((part) => part.match(/^pgtusk_(\w+)_$/)?.slice(1) ?? [])
   const shown = [
     ...CALLS.flatMap((call) => call.shows),
