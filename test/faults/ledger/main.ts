@@ -113,13 +113,13 @@ try {
   for (const child of children) child.clockOffsetMs = 0
   for (const producer of producers) {
     const how = await producer.end({ do: "finish" }, 20_000)
-    if (how !== "exit code 0" && how !== "gone already") complain(`${producer.name} did not finish: ${how}`)
+    if (how !== undefined) complain(`${producer.name} did not finish: ${how}`)
   }
   const settledAfter = await settle(server, tusk, number("settle", 20) * 1_000)
   if (settledAfter === undefined) await describeSessions(server, say)
   for (const worker of workers) {
     const how = await worker.end("SIGTERM", 45_000)
-    if (how !== "exit code 0" && how !== "gone already") complain(`${worker.name} did not drain: ${how}`)
+    if (how !== undefined) complain(`${worker.name} did not drain: ${how}`)
   }
   await sleep(100)
   const verdict = await judge(server, CHECKS)

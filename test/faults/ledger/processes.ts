@@ -49,6 +49,8 @@ export class Child {
   #process: ChildProcess | undefined
   /** Its end is somebody's wish. */
   #expected = false
+  /** A fault kills it, now or at the next occasion. */
+  #doomed = false
   #over = false
   #starts = 0
   #output = ""
@@ -88,6 +90,7 @@ export class Child {
   send(command: Command): boolean {
     if (this.#process?.connected !== true) return false
     if (command.do === "stop" || command.do === "die in a transaction") this.#expected = true
+    if (command.do === "die in a transaction") this.#doomed = true
     this.#process.send(command, () => undefined)
     return true
   }
@@ -95,21 +98,29 @@ export class Child {
   signal(name: NodeJS.Signals): boolean {
     if (this.#process === undefined) return false
     if (name === "SIGKILL" || name === "SIGTERM") this.#expected = true
+    if (name === "SIGKILL") this.#doomed = true
     return this.#process.kill(name)
   }
 
-  /** Ends it for good; resolves with how it ended. */
-  async end(how: Command | NodeJS.Signals, limitMs: number): Promise<string> {
+  /** Ends it for good; resolves with undefined if it went as told, or had gone, and otherwise with how it ended. */
+  async end(how: Command | NodeJS.Signals, limitMs: number): Promise<string | undefined> {
     this.#over = true
     const child = this.#process
-    if (child === undefined) return "gone already"
+    if (child === undefined) return undefined
     const exit = once(child, "exit")
     this.#expected = true
     if (typeof how === "string") child.kill(how)
     else this.send(how)
-    const patience = setTimeout(() => child.kill("SIGKILL"), limitMs)
+    let late = false
+    const patience = setTimeout(() => {
+      late = true
+      child.kill("SIGKILL")
+    }, limitMs)
     const [code, signal] = await exit
     clearTimeout(patience)
+    if (late) return `not after ${limitMs / 1_000} s`
+    // The last fault of the storm may come to it only now.
+    if (code === 0 || (signal === "SIGKILL" && this.#doomed)) return undefined
     return signal ?? `exit code ${code}`
   }
 
@@ -124,6 +135,7 @@ export class Child {
     this.proxy.retarget(server.url)
     this.#starts++
     this.#expected = false
+    this.#doomed = false
     this.#output += `──── process ${this.#starts}\n`
     const child = fork(`${OUT}/${kind}.js`, {
       execArgv: ["--enable-source-maps"],
