@@ -11,7 +11,6 @@ import type { EventHub } from "../events.js"
 import type { Logger } from "../logger.js"
 import type { Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
-import { NOTIFY } from "../postgres/wake.js"
 import type { JobEvent, JobEventName, Subscription } from "./types.js"
 
 /** NOTIFY payloads are limited to 8,000 bytes. */
@@ -160,11 +159,8 @@ export class EventFeed {
     while (this.#pending.length > 0) {
       const messages = this.#pack(this.#pending.splice(0))
       try {
-        const { runner } = await this.#database.connect()
-        await runner.run({
-          text: NOTIFY,
-          values: [this.#database.names.eventsChannel, messages],
-        })
+        const { runner, statements } = await this.#database.connect()
+        await runner.run({ ...statements.notify, values: [this.#database.names.eventsChannel, messages] })
       } catch (error) {
         this.#logger.debug("events could not be sent to other processes", { error })
       }

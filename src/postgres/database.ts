@@ -137,6 +137,7 @@ export class Database {
     if (this.#options.pool === undefined) this.#ownPool = pool
     const statementNames = new StatementNames(this.logger)
     const runner = new Runner(pool, target, statementNames)
+    const statements = statementsFor(this.names, this.#options.preparedStatements ?? true)
     const direct = this.#options.listenConnectionString
     return {
       config,
@@ -144,8 +145,8 @@ export class Database {
       target,
       runner,
       statementNames,
-      statements: statementsFor(this.names, this.#options.preparedStatements ?? true),
-      notifier: new Notifier({ hub: this.hub, runner, names: this.names, self: this.self, logger: this.logger }),
+      statements,
+      notifier: new Notifier({ hub: this.hub, runner, statements, names: this.names, self: this.self, logger: this.logger }),
     }
   }
 

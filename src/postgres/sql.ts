@@ -69,6 +69,7 @@ order by j.id`,
   extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
   extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
+  notify: `select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m where (select pg_notification_queue_usage()) <= 0.5`,
   partitions: `select {schema}.partitions() as dropped`,
   progress: `with stored as (
 update {schema}.jobs j set progress = p.progress

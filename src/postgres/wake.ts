@@ -5,10 +5,12 @@
  * Within a process the hint is a function call (`WakeHub`). To other processes it is a NOTIFY (`Notifier`), sent after the commit that it speaks
  * of: inside that transaction it would hold a database-wide lock through the commit.
  */
+import { setTimeout as delay } from "node:timers/promises"
 import type { Logger } from "../logger.js"
 import { SerialWork } from "../serial-work.js"
 import type { SchemaNames } from "./names.js"
 import type { Runner } from "./pool.js"
+import type { Statements } from "./statements.js"
 
 /** Work in a lane: a queue and a priority, and the lowest seq that may be new there. */
 export interface LaneHint {
@@ -71,37 +73,38 @@ export class WakeHub {
   }
 }
 
-/**
- * Sends the messages $2 on the channel $1. A lost message costs a poll, so the commit need not wait for the disk; that also keeps the notify lock short.
- * Once full, Postgres's queue of notifications stays full, also when the listener that held it up has gone, until somebody asks how full it is; so
- * this asks, and adds nothing to one that is half full.
- */
-export const NOTIFY =
-  "select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m where (select pg_notification_queue_usage()) <= 0.5"
-
 /** NOTIFY payloads are limited to 8,000 bytes; a batch of ids stays well under. */
 const IDS_A_MESSAGE = 150
 
 /** A wake-up that takes longer serves nobody: polling has found the jobs, and whoever drains or closes waits for it. */
 const ANSWER_MS = 5_000
 
-/** Sends hints to other processes, coalesced: while one statement is on its way, what comes meanwhile joins the next. */
+/**
+ * The least time between two statements. Whoever enqueues jobs one after the other, a thousand a second, would spend half of it on wake-ups, and
+ * wake workers that are awake.
+ */
+const PAUSE_MS = 2
+
+/** Sends hints to other processes, coalesced: the first leaves at once; what comes while it is on its way, or in a moment after, joins the next. */
 export class Notifier {
   readonly hub: WakeHub
   readonly #runner: Runner
+  readonly #notify: Statements["notify"]
   readonly #channel: string
   readonly #self: string
   readonly #logger: Logger
   #lanes = new Map<string, LaneHint>()
   #due = Number.POSITIVE_INFINITY
   #messages: unknown[][] = []
+  #sentAt = Number.NEGATIVE_INFINITY
   // A round begins a turn later, so that the hints of one burst leave together.
   readonly #sending = new SerialWork(() => this.#sendAll())
 
   /** `self` marks this process's messages, so that it does not act on them twice. */
-  constructor(options: { hub: WakeHub; runner: Runner; names: SchemaNames; self: string; logger: Logger }) {
+  constructor(options: { hub: WakeHub; runner: Runner; statements: Pick<Statements, "notify">; names: SchemaNames; self: string; logger: Logger }) {
     this.hub = options.hub
     this.#runner = options.runner
+    this.#notify = options.statements.notify
     this.#channel = options.names.channel
     this.#self = options.self
     this.#logger = options.logger
@@ -159,6 +162,9 @@ export class Notifier {
 
   async #sendAll(): Promise<void> {
     while (this.#lanes.size > 0 || this.#due !== Number.POSITIVE_INFINITY || this.#messages.length > 0) {
+      const rest = this.#sentAt + PAUSE_MS - performance.now()
+      if (rest > 0) await delay(rest)
+      this.#sentAt = performance.now()
       const messages = [...this.#messages, ...[...this.#lanes.values()].map((l) => ["j", l.queue, l.priority, l.seq])]
       if (this.#due !== Number.POSITIVE_INFINITY) messages.push(["d", Math.ceil(this.#due)])
       this.#messages = []
@@ -166,7 +172,7 @@ export class Notifier {
       this.#due = Number.POSITIVE_INFINITY
       try {
         const values = [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))]
-        await this.#runner.run({ text: NOTIFY, values }, ANSWER_MS)
+        await this.#runner.run({ ...this.#notify, values }, ANSWER_MS)
       } catch (error) {
         this.#logger.debug("a wake-up could not be sent; workers find the jobs by polling", { error })
       }

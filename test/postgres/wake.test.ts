@@ -1,12 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { schemaNames } from "../../src/postgres/names.js"
 import { Runner } from "../../src/postgres/pool.js"
+import { statementsFor } from "../../src/postgres/statements.js"
 import { type Hint, lanesOf, Notifier, parseHint, WakeHub } from "../../src/postgres/wake.js"
 import { bench, connect, RecordingPool } from "../jobs/setup.js"
 import { waitFor } from "../support/wait.js"
 
 const on = bench()
 const names = schemaNames("tusk")
+const statements = statementsFor(names, true)
 const quiet = { debug() {}, info() {}, warn() {}, error() {} }
 let pool: RecordingPool
 let hub: WakeHub
@@ -18,7 +20,7 @@ beforeEach(async () => {
   hub = new WakeHub()
   inProcess = []
   hub.listen((hint) => void inProcess.push(hint))
-  notifier = new Notifier({ hub, runner: new Runner(pool, "here"), names, self: "me", logger: quiet })
+  notifier = new Notifier({ hub, runner: new Runner(pool, "here"), statements, names, self: "me", logger: quiet })
   const ear = await connect(on.db.url)
   heard = []
   ear.on("notification", ({ payload }) => heard.push(payload ?? ""))
@@ -62,6 +64,23 @@ describe("the notifier", () => {
     }
   })
 
+  test("a burst that lasts sends one statement every 2 ms at most, and its first hint at once", async () => {
+    await pool.query("select 1")
+    const began = performance.now()
+    notifier.wake([lane("q", 5, 1)])
+    await notifier.flush()
+    for (let seq = 2; seq < 1_000; seq++) {
+      notifier.wake([lane("q", 5, seq)])
+      await new Promise(setImmediate)
+    }
+    await notifier.flush()
+    const sent = pool.count("pg_notify")
+    expect(sent).toBeGreaterThan(1)
+    // A timer may be early by a part of a millisecond.
+    expect(sent).toBeLessThanOrEqual((performance.now() - began) / 1.5 + 2)
+    await waitFor(() => heard.length === sent)
+  })
+
   test("messages stay below what NOTIFY carries, with a thousand ids and the longest queue names", async () => {
     const ids = Array.from({ length: 1_000 }, (_, i) => `01890000-0000-7000-8000-${String(i).padStart(12, "0")}`)
     notifier.cancel(ids)
@@ -85,6 +104,7 @@ describe("the notifier", () => {
     const away = new Notifier({
       hub,
       runner: new Runner(new RecordingPool({ connectionString: "postgres://x@127.0.0.1:1/x" }), "away"),
+      statements,
       names,
       self: "me",
       logger: quiet,

@@ -20,7 +20,6 @@ export interface Weather {
 
 export const CALM: Weather = { breaks: 0, silence: 0, refused: 0, unreachable: 0, latency: 3 }
 const NAMELESS: readonly [RegExp, string][] = [
-  [/pg_notify/, "notify"],
   [/^delete from .*workers/, "deregister"],
   [/default_transaction_isolation/, "isolation"],
 ]

@@ -93,7 +93,7 @@ export class SimulatedWorker {
               runner,
               statementNames,
               statements: statements as unknown as Statements,
-              notifier: new Notifier({ hub: this.hub, runner, names, self: name, logger }),
+              notifier: new Notifier({ hub: this.hub, runner, statements: statements as unknown as Statements, names, self: name, logger }),
             },
             events: new EventFeed({ hub: eventHub, database, logger, listen: async () => undefined }),
             maxPayloadBytes: null,

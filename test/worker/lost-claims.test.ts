@@ -34,7 +34,7 @@ function searchOf(workerId: string, held: (readonly string[])[]): LostClaims {
     logger: quiet,
     listen: async () => undefined,
   })
-  const notifier = new Notifier({ hub, runner, names, self: "me", logger: quiet })
+  const notifier = new Notifier({ hub, runner, statements, names, self: "me", logger: quiet })
   const next = (): readonly string[] => (held.length > 1 ? held.shift()! : held[0]!)
   return new LostClaims({ runner, statements, notifier, events, workerId, leaseMs: 20_000, held: next, logger: quiet })
 }
