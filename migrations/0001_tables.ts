@@ -27,6 +27,7 @@ export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
       "job_dependencies",
       "finished_jobs",
       "jobs",
+      "epoch",
       "meta",
     ]) {
       await sql.raw(`drop table if exists ${schema}.${table}`).execute(db)
@@ -63,6 +64,13 @@ const STATEMENTS = [
 
   // The fence: each claim takes the next number, so a later claim of a job always carries a higher one.
   `create sequence {schema}.lease_seq`,
+  // Its row stands until the server recovers from a crash, or a standby takes over: an unlogged table is empty then, and leases that were given out may
+  // be given again. The next claim puts the sequence far ahead, and a row in here (sql/functions/begin_epoch.sql).
+  `create unlogged table {schema}.epoch (
+    began_at timestamptz not null default now(),
+    one      boolean primary key default true check (one)
+  )`,
+  `insert into {schema}.epoch default values`,
   // The order of becoming claimable. A job that returns to waiting after a delay takes a new number.
   `create sequence {schema}.job_seq`,
 

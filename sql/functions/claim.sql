@@ -6,6 +6,8 @@
 -- Twice or two at once: skip locked gives each job to one; what a claim took whose answer was lost is found by lost_claims, or rescued.
 -- By id, not by ctid: a row that was touched between the snapshot and its lock has another ctid by then, and would be passed over.
 -- ttl is what is left of the job's own, in milliseconds: one that is claimed ahead may run out of it before its handler is called.
+-- Its commit does not wait for the disk: a claim that a crash of the server forgets is a job that waits again, and its run has lost its lease. An outcome,
+-- and all else that commits later, makes it durable too. Numbers that were lost with it are not given again: begin_epoch.
 -- A function, and these settings, for one plan made once: as a statement it was planned anew at each claim (0.4 ms, as long as the claim of one
 -- job takes), and a plan for any limit joined by a scan of the whole table (measured: 33 ms for 500 jobs instead of 8 ms).
 create or replace function {schema}.claim(queue text, priorities smallint[], cursors bigint[], most integer, worker uuid, tasks text[])
@@ -16,6 +18,11 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 as $$
 #variable_conflict use_column
 begin
+  if exists (select from {schema}.epoch) then
+    perform set_config('synchronous_commit', 'off', true);
+  else
+    perform {schema}.begin_epoch();
+  end if;
   return query
   with lease as materialized (
     select nextval('{schema}.lease_seq') as n

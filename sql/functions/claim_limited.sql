@@ -14,6 +14,7 @@
 --   blocked   a group (or the queue) is full: the end of a run will change that
 --   contended somebody else held a lock;       waitMs     until a rate allows a start
 --   whole     the queue itself is limited
+-- Its commit waits for the disk: were it forgotten in a crash, its run would go on for a moment beside others of its key.
 -- Twice: takes more jobs. Two at once: the locks share out keys, skip locked jobs. Connection dies after the commit: as for every claim, see lost_claims.
 -- Uses jobs_claim_limited, jobs_running_key, jobs_running_queue, jobs_claim; the settings hold it to them whatever the statistics say.
 create or replace function {schema}.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)
@@ -142,6 +143,9 @@ begin
 
   -- 2. They share the slots.
   if cardinality(groups) > 0 then
+    if not exists (select from {schema}.epoch) then
+      perform {schema}.begin_epoch();
+    end if;
     number := nextval('{schema}.lease_seq');
     listening := exists (select from {schema}.subscribers s where s.expires_at > now());
   end if;

@@ -35,6 +35,11 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
+export interface Epoch {
+  began_at: Generated<Timestamp>;
+  one: Generated<boolean>;
+}
+
 export interface FinishedJobs {
   args: Json;
   attempt: number;
@@ -190,6 +195,7 @@ export interface Workers {
 }
 
 export interface DB {
+  epoch: Epoch;
   finished_jobs: FinishedJobs;
   job_dependencies: JobDependencies;
   jobs: Jobs;

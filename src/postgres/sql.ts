@@ -471,6 +471,20 @@ language sql stable
 as $$
   select jsonb_build_array(jsonb_build_object('attempt', number, 'startedAt', started_at, 'endedAt', now(), 'worker', worker, 'error', error))
 $$`,
+  begin_epoch: `create or replace function {schema}.begin_epoch() returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if current_setting('synchronous_commit') = 'off' then
+    perform set_config('synchronous_commit', 'local', true);
+  end if;
+  insert into {schema}.epoch default values on conflict do nothing;
+  if found then
+    perform setval('{schema}.lease_seq', s.last_value + 1073741824) from {schema}.lease_seq s;
+  end if;
+end
+$$`,
   cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
 as $$
@@ -569,6 +583,11 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 as $$
 #variable_conflict use_column
 begin
+  if exists (select from {schema}.epoch) then
+    perform set_config('synchronous_commit', 'off', true);
+  else
+    perform {schema}.begin_epoch();
+  end if;
   return query
   with lease as materialized (
     select nextval('{schema}.lease_seq') as n
@@ -714,6 +733,9 @@ begin
   end loop;
   complete := complete or (wrapped and at >= stop);
   if cardinality(groups) > 0 then
+    if not exists (select from {schema}.epoch) then
+      perform {schema}.begin_epoch();
+    end if;
     number := nextval('{schema}.lease_seq');
     listening := exists (select from {schema}.subscribers s where s.expires_at > now());
   end if;

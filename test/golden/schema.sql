@@ -4,6 +4,13 @@ create sequence tusk.job_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9
 
 create sequence tusk.lease_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
+create unlogged table tusk.epoch (
+  began_at timestamp with time zone not null default now(),
+  one boolean not null default true,
+  constraint epoch_one_check CHECK (one),
+  constraint epoch_pkey PRIMARY KEY (one)
+);
+
 create table tusk.finished_jobs (
   id uuid not null,
   finished_at timestamp with time zone not null default now(),
@@ -258,6 +265,12 @@ CREATE OR REPLACE FUNCTION tusk.attempt(number integer, started_at timestamp wit
  RETURNS jsonb
  LANGUAGE sql
  STABLE;
+
+CREATE OR REPLACE FUNCTION tusk.begin_epoch()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp';
 
 CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
