@@ -39,6 +39,8 @@ export interface Lease {
   /** The handler's last word: returned well. */
   made: boolean
   endedBy: string | undefined
+  /** A crash of the server has forgotten its claim. */
+  forgottenAt?: number
 }
 
 /** One claim statement. */
@@ -56,6 +58,8 @@ const GROUP_LIMIT = 2
 /** A result that the server refuses. */
 export const POISON = "poison"
 const LIMITED = 32_768
+/** What does not wait for the disk, or writes nothing. */
+const UNWRITTEN = new Set(["claim", "notify", "isolation", "cancelled_runs", "sweep", "settled_before", "lost_claims", "next_due"])
 
 export class SimulatedDatabase {
   readonly jobs = new Map<string, Job>()
@@ -65,6 +69,10 @@ export class SimulatedDatabase {
   /** Locked by somebody just now: claims pass over them. */
   lockedShare = 0
   accepted = 0
+  /** Called once, when the next claim has taken something. */
+  onClaimed: (() => void) | undefined
+  /** Claims since the last commit that waited for the disk: a crash forgets them. */
+  readonly #unwritten = new Set<number>()
   readonly #time: VirtualTime
   readonly #random: Random
   readonly #violated: (what: string) => void
@@ -83,7 +91,23 @@ export class SimulatedDatabase {
     return ++this.#seq
   }
 
+  /** The server crashes and recovers; what of its connections is the network's. */
+  crash(): void {
+    for (const number of this.#unwritten) {
+      const lease = this.leases.get(number)!
+      const job = this.jobs.get(lease.job)
+      if (job?.state !== "active" || job.lease !== number) continue
+      lease.endedBy = "crash"
+      lease.forgottenAt = this.#time.now
+      job.attempt--
+      this.#back(job, "waiting")
+    }
+    this.#unwritten.clear()
+    this.#lease += 1_000
+  }
+
   insert(draft: Pick<Job, "seq" | "queue" | "priority" | "task" | "group" | "maxAttempts"> & { delayMs: number; ttlMs: number }): Job {
+    this.#unwritten.clear()
     const id = `00000000-0000-7000-8000-${String(++this.accepted).padStart(12, "0")}`
     const job: Job = {
       ...draft,
@@ -107,6 +131,7 @@ export class SimulatedDatabase {
   cancel(id: string): boolean {
     const job = this.jobs.get(id)
     if (job === undefined) return false
+    this.#unwritten.clear()
     job.cancelled = true
     if (job.state !== "active") this.#finish(job, "cancelled")
     return job.state === "active"
@@ -114,7 +139,9 @@ export class SimulatedDatabase {
 
   remove(id: string): void {
     const job = this.jobs.get(id)
-    if (job !== undefined) this.#finish(job, "removed")
+    if (job === undefined) return
+    this.#unwritten.clear()
+    this.#finish(job, "removed")
   }
 
   /** A worker has found that it held these without knowing it: their claims cannot have been answered. */
@@ -128,7 +155,15 @@ export class SimulatedDatabase {
   execute(name: string, v: readonly any[], claim: Claim): object[] {
     const statement = this.#statements[name]
     if (statement === undefined) throw new Error(`The scripted database has no answer to ${name}`)
-    return statement(v, claim)
+    if (!UNWRITTEN.has(name)) this.#unwritten.clear()
+    const taken = this.#lease
+    const rows = statement(v, claim)
+    if (name === "claim") for (let number = taken + 1; number <= this.#lease; number++) if (this.leases.has(number)) this.#unwritten.add(number)
+    if (name === "claim" && rows.length > 0) {
+      this.onClaimed?.()
+      this.onClaimed = undefined
+    }
+    return rows
   }
 
   readonly #statements: Readonly<Record<string, (v: readonly any[], claim: Claim) => object[]>> = {

@@ -1,7 +1,7 @@
 /** What the jobs of a simulation do: well and badly behaved handlers, by the seed; and what must hold whenever one is called. */
 import { currentJob, NonRetryableError, snooze, task, WorkerShutdownError } from "pgtusk"
 import type { CurrentJob } from "../../src/worker/types.js"
-import { POISON, type SimulatedDatabase } from "./database.js"
+import { type Lease, POISON, type SimulatedDatabase } from "./database.js"
 import type { Network } from "./network.js"
 import type { SimulatedWorker } from "./workers.js"
 
@@ -10,7 +10,7 @@ export const QUEUES = ["fast", "mixed"] as const
 interface Open {
   readonly worker: SimulatedWorker
   readonly job: CurrentJob
-  readonly known: boolean
+  readonly lease: Lease
 }
 
 export interface Stage {
@@ -117,6 +117,11 @@ function pause(ms: number, signal: AbortSignal | undefined): Promise<void> {
   })
 }
 
+/** The next beat tells it, or, if none comes through, the end of its lease. */
+function mayNotKnow({ forgottenAt }: Lease, { options }: SimulatedWorker): boolean {
+  return forgottenAt !== undefined && stage!.network.time.now < forgottenAt + 1.5 * options.leaseMs
+}
+
 /** A handler is called: may it be? Returns what to call at its end. */
 function begin(job: CurrentJob): () => void {
   const { network, database, workers, violated } = stage!
@@ -135,18 +140,18 @@ function begin(job: CurrentJob): () => void {
   // A claim that committed after its worker was taken for dead has a lease that any search for orphans may end; the fence protects it.
   const lease = database.leases.get(Number(job.fence))!
   const row = database.workers.get(worker.worker.id)
-  if (lease.known) {
+  if (lease.known && !mayNotKnow(lease, worker)) {
     if (lease.endedBy !== undefined) violated(`${what}, but the lease was ended (${lease.endedBy})`)
     else if (row === undefined || row.heartbeatAt + row.lease < time.now) violated(`${what} after its lease may be over`)
   }
   if (job.attempt > job.maxAttempts) violated(`${what} as attempt ${job.attempt} of ${job.maxAttempts}`)
-  const here: Open = { worker, job, known: lease.known }
+  const here: Open = { worker, job, lease }
   const others = open.get(job.id) ?? new Set()
   for (const other of others) {
     const { process, options } = other.worker
     // A blocked event loop cannot be told; once it goes on, its next beat has a quarter of a lease to tell it.
-    const unaware = process.dead || time.now < process.blockedUntil + options.leaseMs / 2
-    if (!unaware && other.known && lease.known && !other.job.signal.aborted)
+    const unaware = process.dead || time.now < process.blockedUntil + options.leaseMs / 2 || mayNotKnow(other.lease, other.worker)
+    if (!unaware && other.lease.known && lease.known && !other.job.signal.aborted)
       violated(`${what} while it runs in ${other.worker.name} (lease ${other.job.fence})`)
   }
   others.add(here)

@@ -204,7 +204,7 @@ class History {
     const worker = random.pick(this.#workers)
     const some = random.shuffle([...this.#database.jobs.keys()]).slice(0, random.int(1, 5))
     const say = (what: string): void => this.#say(() => `— ${what}`)
-    switch (random.int(0, 12)) {
+    switch (random.int(0, 13)) {
       case 0:
       case 1: {
         say(`cancelled: ${some.join(", ")}`)
@@ -221,6 +221,18 @@ class History {
         const ms = random.int(100, 2 * this.#leaseMs)
         say(`all connections break; none for ${ms} ms`)
         this.#network.outage(ms)
+        return
+      }
+      case 13: {
+        const [ms, after] = [random.int(100, 2 * this.#leaseMs), random.pick([0, 0, 1, 5, 50])]
+        say("the server crashes after the next claim")
+        this.#database.onClaimed = () =>
+          this.time.in(after, () => {
+            if (!this.#stage.storm) return
+            this.#say(() => `— the server crashes, and is away for ${ms} ms`)
+            this.#database.crash()
+            this.#network.outage(ms)
+          })
         return
       }
       case 10:
