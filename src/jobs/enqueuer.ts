@@ -7,6 +7,7 @@
  */
 import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
+import { arrayOfTexts, arrayOfWords } from "../postgres/array-text.js"
 import type { Executor } from "../postgres/executor.js"
 import { connectionError, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
@@ -168,32 +169,22 @@ export class Enqueuer {
   }
 
   async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
-    const column = <T>(pick: (draft: Draft) => T | undefined): (T | null)[] | null => {
-      let any = false
-      const values = drafts.map((d) => {
-        const value = pick(d)
-        if (value === undefined) return null
-        any = true
-        return value
-      })
-      return any ? values : null
-    }
     const rows = await this.#runner.run<LaneRow>({
       ...this.#statements.insert_jobs,
       values: [
-        ids,
-        drafts.map((d) => d.queue ?? "default"),
-        drafts.map((d) => d.task),
-        drafts.map((d) => d.priority ?? 5),
-        drafts.map((d) => d.maxAttempts ?? 1),
-        drafts.map((d) => d.args),
-        column((d) => d.delayMs),
-        column((d) => d.runAt),
-        column((d) => d.ttlMs),
-        column((d) => (d.headers === undefined ? undefined : JSON.stringify(d.headers))),
-        column((d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
-        column((d) => d.concurrencyKey),
-        column((d) => d.rateKey),
+        arrayOfWords(ids),
+        arrayOfTexts(common(drafts, (d) => d.queue ?? "default")),
+        arrayOfTexts(common(drafts, (d) => d.task)),
+        arrayOfWords(common(drafts, (d) => d.priority ?? 5)),
+        arrayOfWords(common(drafts, (d) => d.maxAttempts ?? 1)),
+        arrayOfTexts(drafts.map((d) => d.args)),
+        numbers(drafts, (d) => d.delayMs),
+        texts(drafts, (d) => d.runAt),
+        numbers(drafts, (d) => d.ttlMs),
+        texts(drafts, (d) => (d.headers === undefined ? undefined : JSON.stringify(d.headers))),
+        texts(drafts, (d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
+        texts(drafts, (d) => d.concurrencyKey),
+        texts(drafts, (d) => d.rateKey),
       ],
     })
     this.#events.seen(rows[0]?.subscribed === true)
@@ -238,6 +229,27 @@ export class Enqueuer {
       throw error
     }
   }
+}
+
+/** One value where all have the same, which the statement then takes for all; else one each. */
+function common<T>(drafts: readonly Draft[], pick: (draft: Draft) => T): T[] {
+  const first = pick(drafts[0]!)
+  return drafts.every((draft) => pick(draft) === first) ? [first] : drafts.map(pick)
+}
+
+/** Null where no draft has one. */
+function optional<T>(drafts: readonly Draft[], pick: (draft: Draft) => T | undefined): (T | null)[] | null {
+  return drafts.some((draft) => pick(draft) !== undefined) ? drafts.map((draft) => pick(draft) ?? null) : null
+}
+
+function texts(drafts: readonly Draft[], pick: (draft: Draft) => string | undefined): string | null {
+  const values = optional(drafts, pick)
+  return values && arrayOfTexts(values)
+}
+
+function numbers(drafts: readonly Draft[], pick: (draft: Draft) => number | undefined): string | null {
+  const values = optional(drafts, pick)
+  return values && arrayOfWords(values)
 }
 
 interface LaneRow {

@@ -8,6 +8,7 @@ import { ConnectionError, PayloadError } from "../errors.js"
 import { Aftermath, type Consequences } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { JobFailure } from "../jobs/types.js"
+import { arrayOfTexts, arrayOfWords } from "../postgres/array-text.js"
 import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -153,17 +154,21 @@ export class Settler extends Service {
       })
       return any ? values : null
     }
+    const texts = (pick: (s: Settlement) => string | null | undefined): string | null => {
+      const values = column(pick)
+      return values && arrayOfTexts(values)
+    }
     const [row] = await this.#options.runner.run<SettleRow>({
       ...this.#options.statements.settle,
       values: [
         this.#options.workerId,
-        arrayOf(batch.map((s) => s.run.id)),
-        arrayOf(batch.map((s) => s.run.row.lease)),
-        arrayOf(batch.map((s) => s.outcome.kind)),
+        arrayOfWords(batch.map((s) => s.run.id)),
+        arrayOfWords(batch.map((s) => s.run.row.lease)),
+        arrayOfWords(batch.map((s) => s.outcome.kind)),
         column((s) => ("delayMs" in s.outcome ? s.outcome.delayMs : null)),
-        column((s) => (s.outcome.kind === "completed" ? s.outcome.result : null)),
-        column((s) => ("error" in s.outcome ? JSON.stringify(s.outcome.error) : null)),
-        column((s) => s.run.unstoredProgress),
+        texts((s) => (s.outcome.kind === "completed" ? s.outcome.result : null)),
+        texts((s) => ("error" in s.outcome ? JSON.stringify(s.outcome.error) : null)),
+        texts((s) => s.run.unstoredProgress),
       ],
     })
     const whole = repeated && row!.settled !== null ? await this.#withThoseBefore(batch, row!) : row!
@@ -204,11 +209,6 @@ export interface SettleRow extends Consequences {
   /** Those that ended cancelled although they had another outcome, with the reason. */
   readonly cancelled: Readonly<Record<string, JobFailure>> | null
   readonly subscribed: boolean
-}
-
-/** As Postgres reads an array of words without quotes and commas (ids, numbers): pg would look through each of them for what to escape. */
-function arrayOf(words: readonly string[]): string {
-  return `{${words.join(",")}}`
 }
 
 /**
