@@ -184,6 +184,34 @@ describe("onStart and onStop", () => {
     await waitFor(async () => (await g.db.query(open)).length === 0)
   })
 
+  test.each(["stop", "drain"] as const)("a worker that is told to %s() while it starts leaves nothing behind in the process", async (how) => {
+    const names = ["SIGTERM", "SIGINT", "unhandledRejection", "uncaughtException"] as const
+    const hooks = (): number[] => names.map((name) => process.listenerCount(name))
+    const before = hooks()
+    const queue = g.name("q")
+    const ran = task({ name: g.name("t"), queue }, () => "ran")
+    const worker = await g.work(
+      {
+        queues: [queue],
+        poll: "50ms",
+        onStart: async (worker) => {
+          await worker[how]()
+        },
+      },
+      { signals: true },
+    )
+    expect(hooks()).toEqual(before)
+    expect(await g.db.query("select from tusk.workers where id = $1", [worker.id])).toEqual([])
+    const job = await ran.enqueue()
+    await new Promise((resolve) => setTimeout(resolve, 300))
+    expect(await job.state()).toBe("waiting")
+    // One that has started has them.
+    const other = await g.work({ queues: [g.name("q")] }, { signals: true })
+    expect(hooks().every((count, i) => count > before[i]! || names[i] === "uncaughtException")).toBe(true)
+    await other.stop()
+    expect(hooks()).toEqual(before)
+  })
+
   test("onStart runs before the first claim, onStop after the last job; one that throws is logged", async () => {
     const queue = g.name("q")
     const order: string[] = []

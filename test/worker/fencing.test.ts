@@ -1,4 +1,5 @@
 import { expect, test } from "vitest"
+import { task } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { ground } from "./ground.js"
 import { enqueue, workerProcess } from "./processes.js"
@@ -37,3 +38,30 @@ test("I2: a worker that was stopped for longer than its lease records nothing st
   expect(await next.result({ timeout: 20 })).toBe(7)
   await waitFor(async () => (await next.snapshot()).worker === stopped.workerId)
 }, 60_000)
+
+test.each([
+  { order: [0, 1], what: "the stale one first" },
+  { order: [1, 0], what: "the stale one last" },
+])("I2: two runs of a job in one worker that end in the same turn, $what: each is told its own outcome", async ({ order }) => {
+  const queue = g.name("q")
+  const ends: (() => void)[] = []
+  const held = task({ name: g.name("held"), queue }, async () => {
+    const own = ends.length
+    await new Promise<void>((resolve) => ends.push(resolve))
+    return own
+  })
+  const tusk = g.open()
+  const completed: string[] = []
+  tusk.events.on("job:completed", ({ id }) => void completed.push(id))
+  await tusk.work({ queues: [queue], poll: "200ms" })
+  const job = await held.enqueue()
+  await waitFor(() => ends.length === 1)
+  // As a rescue would, long before the next beat tells the worker.
+  await g.db.query("update tusk.jobs set state = 'waiting', lease = null, worker_id = null, started_at = null where id = $1", [job.id])
+  await waitFor(() => ends.length === 2)
+  for (const run of order) ends[run]!()
+  expect(await job.result({ timeout: 10 })).toBe(1)
+  await waitFor(() => g.messages("warn").length > 0)
+  expect(completed).toEqual([job.id])
+  expect(g.messages("warn")).toEqual([expect.stringMatching(/came too late/)])
+})
