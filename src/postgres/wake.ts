@@ -5,7 +5,6 @@
  * Within a process the hint is a function call (`WakeHub`). To other processes it is a NOTIFY (`Notifier`), sent after the commit that it speaks
  * of: inside that transaction it would hold a database-wide lock through the commit.
  */
-import { setTimeout as delay } from "node:timers/promises"
 import type { Logger } from "../logger.js"
 import { SerialWork } from "../serial-work.js"
 import type { SchemaNames } from "./names.js"
@@ -163,7 +162,7 @@ export class Notifier {
   async #sendAll(): Promise<void> {
     while (this.#lanes.size > 0 || this.#due !== Number.POSITIVE_INFINITY || this.#messages.length > 0) {
       const rest = this.#sentAt + PAUSE_MS - performance.now()
-      if (rest > 0) await delay(rest)
+      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest))
       this.#sentAt = performance.now()
       const messages = [...this.#messages, ...[...this.#lanes.values()].map((l) => ["j", l.queue, l.priority, l.seq])]
       if (this.#due !== Number.POSITIVE_INFINITY) messages.push(["d", Math.ceil(this.#due)])

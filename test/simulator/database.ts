@@ -109,8 +109,14 @@ export class SimulatedDatabase {
   insert(draft: Pick<Job, "seq" | "queue" | "priority" | "task" | "group" | "maxAttempts"> & { delayMs: number; ttlMs: number }): Job {
     this.#unwritten.clear()
     const id = `00000000-0000-7000-8000-${String(++this.accepted).padStart(12, "0")}`
+    const { seq, queue, priority, task, group, maxAttempts } = draft
     const job: Job = {
-      ...draft,
+      seq,
+      queue,
+      priority,
+      task,
+      group,
+      maxAttempts,
       id,
       state: draft.delayMs > 0 ? "delayed" : "waiting",
       attempt: 0,
@@ -244,7 +250,7 @@ export class SimulatedDatabase {
     },
     settle: ([worker, ids, leases, outcomes, delays, results]) => {
       const list = (words: string | string[]): string[] => (typeof words !== "string" ? words : words === "{}" ? [] : words.slice(1, -1).split(","))
-      if (results?.some((r: string | null) => r?.includes(POISON))) {
+      if ((results as string | null)?.includes(POISON)) {
         throw Object.assign(new Error("unsupported Unicode escape sequence"), { code: "22P05" })
       }
       return [this.#settle(worker, list(ids), list(leases), list(outcomes), delays)]

@@ -180,7 +180,7 @@ export class SimulatedClient {
     const statement = name ?? NAMELESS.find(([pattern]) => pattern.test(text))?.[1] ?? text
     const claim: Claim = { answered: false }
     const number = ++network.sent
-    const say = (what: string): void => network.trace(() => `${process.name} #${number} ${statement} ${what}`)
+    const say = (what: () => string): void => network.trace(() => `${process.name} #${number} ${statement} ${what()}`)
     watch?.({ name: statement, text, values, ...(planned === undefined ? {} : { planned }) }, undefined)
     return new Promise((resolve, reject) => {
       const fail = (error: Error): void => {
@@ -191,12 +191,12 @@ export class SimulatedClient {
       this.#fail = fail
       const answer = (rows: readonly any[]): void => {
         if (this.#fail !== fail || this.broken) {
-          say("answer lost")
+          say(() => "answer lost")
           return
         }
         this.#fail = undefined
         claim.answered = true
-        say(`answered, ${rows.length} rows`)
+        say(() => `answered, ${rows.length} rows`)
         watch?.({ name: statement, text, values, ...(planned === undefined ? {} : { planned }) }, rows)
         resolve({ rows })
       }
@@ -204,10 +204,10 @@ export class SimulatedClient {
         let rows: readonly any[]
         try {
           rows = database.execute(statement, values, claim)
-          say(`${brief(values)} -> ${brief(rows)}`)
+          say(() => `${brief(values)} -> ${brief(rows)}`)
         } catch (error) {
           if (!("code" in (error as object))) throw error
-          say("refused")
+          say(() => "refused")
           return void (thenAnswer && fail(error as Error))
         }
         if (thenAnswer) time.in(network.way(), () => answer(rows), process)
@@ -215,7 +215,7 @@ export class SimulatedClient {
       const lost = (): void => {
         this.break()
       }
-      say("sent")
+      say(() => "sent")
       const dice = random.next()
       if (network.down(process) || dice < weather.breaks) {
         if (random.chance()) time.in(network.way(), () => execute(false))

@@ -7,7 +7,8 @@
  * end. The files: `time` (events, processes), `database` (statements on maps), `network` (connections and their faults), `workers` (a process),
  * `handlers` (what jobs do, and what must hold when one starts), `hints` (the rule of cursors), `history` (who does what when, and the end).
  *
- *     PGTUSK_SEEDS=5000 npx vitest run test/simulator    more histories than the usual
+ *     npm run simulate -- --seeds 5000                   more histories than the usual, on all processors
+ *     PGTUSK_SEEDS=500 npx vitest run test/simulator     the same in here
  *     PGTUSK_SEED=123 npx vitest run test/simulator      this one, with its whole trace
  */
 import { expect, test } from "vitest"
