@@ -205,7 +205,7 @@ export const FAULTS: Readonly<Record<string, Fault>> = {
     scope: "server",
     run: async ({ server, proxy: own, random, workers, producers, leaseMs }) => {
       await server.crash()
-      await sleep(random.int(1, 2) * leaseMs)
+      await sleep(random.int(1, 3) * leaseMs)
       await server.start(true)
       for (const proxy of [own, ...[...workers, ...producers].map((child) => child.proxy)]) proxy.retarget(server.url)
     },
