@@ -33,7 +33,7 @@ export class JobHandle<R> implements JobRef<R> {
 
   /** `open` connects where that is still to do, and checks the schema. */
   constructor(id: string, open: () => Promise<JobContext>) {
-    this.id = isUuid(id) ? id.toLowerCase() : id
+    this.id = id
     this.#open = open
   }
 

@@ -15,7 +15,7 @@ import { Enqueuer } from "./enqueuer.js"
 import { EventFeed } from "./event-feed.js"
 import { EnqueuedJob, type JobContext, JobHandle } from "./job.js"
 import type { Job, JobEventName, JobRef } from "./types.js"
-import { uuidv7 } from "./uuid.js"
+import { isUuid, uuidv7 } from "./uuid.js"
 import { Waiter } from "./waiter.js"
 
 /** How many jobs one call may store; more would hold locks and memory for too long. */
@@ -109,7 +109,7 @@ export class Jobs {
 
   /** The handle of a job; reads nothing yet. */
   handle<R>(id: string): JobRef<R> {
-    return new JobHandle<R>(id, this.#open)
+    return new JobHandle<R>(isUuid(id) ? id.toLowerCase() : id, this.#open)
   }
 
   /** The handle of a job that is known to exist. */

@@ -4,6 +4,8 @@ const pool = new Uint8Array(8 * 1024)
 let used = pool.length
 let lastMs = 0
 let counter = 0
+/** The beginning of the ids of `lastMs`. */
+let stamp = ""
 const hex: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(16).padStart(2, "0"))
 
 /**
@@ -11,23 +13,23 @@ const hex: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(
  * 6.2, method 1, describes). The producer makes the ids of its jobs, so that a repeat after a lost answer inserts nothing twice.
  */
 export function uuidv7(now: number = Date.now()): string {
-  if (now > lastMs) {
-    lastMs = now
-    counter = 0
-  } else if (++counter > 0xfff) {
-    // More than 4,096 in a millisecond, or a clock that was set back: borrow from the future rather than break the order.
-    lastMs++
-    counter = 0
-  }
+  if (now > lastMs) begin(now)
+  // More than 4,096 in a millisecond, or a clock that was set back: borrow from the future rather than break the order.
+  else if (++counter > 0xfff) begin(lastMs + 1)
   if (used === pool.length) {
     randomFillSync(pool)
     used = 0
   }
   const r = used
   used += 8
-  const ms = lastMs.toString(16).padStart(12, "0")
-  const seq = counter.toString(16).padStart(3, "0")
-  return `${ms.slice(0, 8)}-${ms.slice(8)}-7${seq}-${hex[0x80 | (pool[r]! & 0x3f)]}${hex[pool[r + 1]!]}-${hex[pool[r + 2]!]}${hex[pool[r + 3]!]}${hex[pool[r + 4]!]}${hex[pool[r + 5]!]}${hex[pool[r + 6]!]}${hex[pool[r + 7]!]}`
+  return `${stamp}${(0x7000 | counter).toString(16)}-${hex[0x80 | (pool[r]! & 0x3f)]}${hex[pool[r + 1]!]}-${hex[pool[r + 2]!]}${hex[pool[r + 3]!]}${hex[pool[r + 4]!]}${hex[pool[r + 5]!]}${hex[pool[r + 6]!]}${hex[pool[r + 7]!]}`
+}
+
+function begin(ms: number): void {
+  lastMs = ms
+  counter = 0
+  const text = ms.toString(16).padStart(12, "0")
+  stamp = `${text.slice(0, 8)}-${text.slice(8)}-`
 }
 
 /** Whether a text is a uuid at all; ids are compared in lower case. */
