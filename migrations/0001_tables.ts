@@ -64,11 +64,12 @@ const STATEMENTS = [
 
   // The fence: each claim takes the next number, so a later claim of a job always carries a higher one.
   `create sequence {schema}.lease_seq`,
-  // Its row stands until the server recovers from a crash, or a standby takes over: an unlogged table is empty then, and leases that were given out may
-  // be given again. The next claim puts the sequence far ahead, and a row in here (sql/functions/begin_epoch.sql).
+  // After a crash of the server, or when a standby takes over, leases that were given out might be given again. An unlogged table is empty then, and the
+  // server has started at another time (should it be a relative of Postgres that knows no unlogged tables). The next claim then puts the sequence far
+  // ahead, and its row in here (sql/functions/begin_epoch.sql).
   `create unlogged table {schema}.epoch (
-    began_at timestamptz not null default now(),
-    one      boolean primary key default true check (one)
+    server_started_at timestamptz not null default pg_postmaster_start_time(),
+    one               boolean primary key default true check (one)
   )`,
   `insert into {schema}.epoch default values`,
   // The order of becoming claimable. A job that returns to waiting after a delay takes a new number.

@@ -18,7 +18,7 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 as $$
 #variable_conflict use_column
 begin
-  if exists (select from {schema}.epoch) then
+  if exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
     perform set_config('synchronous_commit', 'off', true);
   else
     perform {schema}.begin_epoch();

@@ -143,7 +143,7 @@ begin
 
   -- 2. They share the slots.
   if cardinality(groups) > 0 then
-    if not exists (select from {schema}.epoch) then
+    if not exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
       perform {schema}.begin_epoch();
     end if;
     number := nextval('{schema}.lease_seq');

@@ -36,8 +36,8 @@ export type JsonValue = JsonArray | JsonObject | JsonPrimitive;
 export type Timestamp = ColumnType<Date, Date | string, Date | string>;
 
 export interface Epoch {
-  began_at: Generated<Timestamp>;
   one: Generated<boolean>;
+  server_started_at: Generated<Timestamp>;
 }
 
 export interface FinishedJobs {

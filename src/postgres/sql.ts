@@ -481,7 +481,8 @@ begin
   if current_setting('synchronous_commit') = 'off' then
     perform set_config('synchronous_commit', 'local', true);
   end if;
-  insert into {schema}.epoch default values on conflict do nothing;
+  insert into {schema}.epoch as e default values
+  on conflict (one) do update set server_started_at = excluded.server_started_at where e.server_started_at <> excluded.server_started_at;
   if found then
     perform setval('{schema}.lease_seq', s.last_value + 1073741824) from {schema}.lease_seq s;
   end if;
@@ -585,7 +586,7 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 as $$
 #variable_conflict use_column
 begin
-  if exists (select from {schema}.epoch) then
+  if exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
     perform set_config('synchronous_commit', 'off', true);
   else
     perform {schema}.begin_epoch();
@@ -735,7 +736,7 @@ begin
   end loop;
   complete := complete or (wrapped and at >= stop);
   if cardinality(groups) > 0 then
-    if not exists (select from {schema}.epoch) then
+    if not exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
       perform {schema}.begin_epoch();
     end if;
     number := nextval('{schema}.lease_seq');

@@ -106,6 +106,18 @@ describe("I2: after a crash that forgets claims", { timeout: 120_000 }, () => {
     expect(BigInt(row.lease)).toBeGreaterThan(highest + JUMP / 2n)
   })
 
+  test("a server that started at another time is a new epoch, should its unlogged tables outlive a crash", async () => {
+    await server.query("delete from tusk.jobs")
+    await enqueue(2)
+    const client = await connect()
+    const highest = [...(await claim(client, WORKERS[0], 1)).values()][0]!
+    await client.query("update tusk.epoch set server_started_at = server_started_at - interval '1 second'")
+    const next = [...(await claim(client, WORKERS[1], 1)).values()][0]!
+    expect(next).toBeGreaterThan(highest + JUMP / 2n)
+    expect(await server.query("select server_started_at = pg_postmaster_start_time() as now from tusk.epoch")).toEqual([{ now: true }])
+    await client.end()
+  })
+
   test("a session that trusts its disk too much still makes the epoch durable", async () => {
     const highest = [...(await forgottenClaims(1)).values()][0]!
     const client = await connect()

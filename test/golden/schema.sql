@@ -5,7 +5,7 @@ create sequence tusk.job_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9
 create sequence tusk.lease_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
 create unlogged table tusk.epoch (
-  began_at timestamp with time zone not null default now(),
+  server_started_at timestamp with time zone not null default pg_postmaster_start_time(),
   one boolean not null default true,
   constraint epoch_one_check CHECK (one),
   constraint epoch_pkey PRIMARY KEY (one)
