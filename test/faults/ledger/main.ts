@@ -29,8 +29,10 @@ const { values: given } = parseArgs({
     producers: { type: "string", default: "2" },
     /** Operations a second and producer. */
     rate: { type: "string", default: "40" },
-    /** Seconds after the storm in which all must have ended. */
-    settle: { type: "string", default: "30" },
+    /** Of the workers, in seconds. How long things are blocked, stopped or away is measured by it. */
+    lease: { type: "string", default: "3" },
+    /** Seconds after the storm in which all must have ended; else 21 and three leases. */
+    settle: { type: "string" },
     /** Faults at once. */
     hands: { type: "string", default: "2" },
     /** A folder for what the processes say. */
@@ -39,13 +41,13 @@ const { values: given } = parseArgs({
   },
 })
 
-function number(name: "seed" | "minutes" | "workers" | "producers" | "rate" | "settle" | "hands", fallback: number): number {
+function number(name: "seed" | "minutes" | "workers" | "producers" | "rate" | "lease" | "settle" | "hands", fallback: number): number {
   const value = Number(given[name] ?? fallback)
   if (Number.isFinite(value) && value >= 0) return value
   throw new Error(`--${name} is ${JSON.stringify(given[name])}; write a number`)
 }
 
-const LEASE_MS = 3_000
+const leaseMs = number("lease", 3) * 1_000
 const seed = number("seed", Math.floor(Math.random() * 2 ** 31))
 const names = given.faults === undefined ? Object.keys(FAULTS) : given.faults.split(",").filter((name) => name !== "")
 const unknown = names.filter((name) => !(name in FAULTS))
@@ -80,7 +82,7 @@ try {
       server,
       random,
       complain,
-      env: { LEASE_MS: String(LEASE_MS), RATE: String(number("rate", 40)), WITH_POOL: i === 0 ? "1" : "0" },
+      env: { LEASE_MS: String(leaseMs), RATE: String(number("rate", 40)), WITH_POOL: i === 0 ? "1" : "0" },
     })
     children.push(child)
     return child
@@ -104,7 +106,7 @@ try {
     })
   }
 
-  const stage: Stage = { server, proxy: ownProxy, tusk, workers, producers, random, leaseMs: LEASE_MS }
+  const stage: Stage = { server, proxy: ownProxy, tusk, workers, producers, random, leaseMs }
   const storm = performance.now()
   const injected = await conduct(stage, names, storm + number("minutes", 1) * 60_000, number("hands", 2), given.quiet ? () => undefined : say)
   say(`the storm is over after ${((performance.now() - storm) / 1_000).toFixed(1)} s`)
@@ -115,7 +117,7 @@ try {
     const how = await producer.end({ do: "finish" }, 20_000)
     if (how !== undefined) complain(`${producer.name} did not finish: ${how}`)
   }
-  const settledAfter = await settle(server, tusk, number("settle", 20) * 1_000)
+  const settledAfter = await settle(server, tusk, number("settle", 21 + (3 * leaseMs) / 1_000) * 1_000)
   if (settledAfter === undefined) await describeSessions(server, say)
   for (const worker of workers) {
     const how = await worker.end("SIGTERM", 45_000)
