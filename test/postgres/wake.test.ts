@@ -4,6 +4,7 @@ import { Runner } from "../../src/postgres/pool.js"
 import { statementsFor } from "../../src/postgres/statements.js"
 import { type Hint, lanesOf, Notifier, parseHint, WakeHub } from "../../src/postgres/wake.js"
 import { bench, connect, RecordingPool } from "../jobs/setup.js"
+import { startProxy } from "../support/proxy.js"
 import { waitFor } from "../support/wait.js"
 
 const on = bench()
@@ -98,6 +99,23 @@ describe("the notifier", () => {
     notifier.cancel([])
     await notifier.flush()
     expect([inProcess, pool.statements]).toEqual([[], []])
+  })
+
+  test("one whose connection has gone silent is given up after 5 s, and flush() does not wait for it longer", async () => {
+    const proxy = await startProxy(on.db.url)
+    const silent = new RecordingPool({ connectionString: proxy.url })
+    const runner = new Runner(silent, "silent")
+    try {
+      await runner.run({ text: "select 1" })
+      proxy.pause()
+      const far = new Notifier({ hub, runner, statements, names, self: "me", logger: quiet })
+      far.wake([lane("q", 0, 1)])
+      const given = Promise.race([far.flush().then(() => "given up"), new Promise((resolve) => setTimeout(resolve, 15_000, "waits"))])
+      expect(await given).toBe("given up")
+    } finally {
+      await proxy.close()
+      await silent.end()
+    }
   })
 
   test("a database that is away costs the message, never the caller; the next one is sent", async () => {
