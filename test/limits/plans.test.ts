@@ -78,8 +78,9 @@ test("a claim without limits reads no more than alone, whatever waits under limi
   ])
   const claim = statementTexts.claim.replaceAll("{schema}", '"tusk"')
   const plain = (): Promise<{ pages: number; ms: number }> => cost(queue, claim, [[5], ["0"], 10, crypto.randomUUID(), ["plain"]], 10)
-  await plain()
-  const alone = await plain()
+  // Autovacuum may come by between two, and the next one plans anew, which reads pages of the catalog too.
+  const fewest = async (): Promise<number> => Math.min((await plain()).pages, (await plain()).pages, (await plain()).pages)
+  const alone = await fewest()
   await fill(queue, 10, 1_000)
-  expect((await plain()).pages).toBeLessThanOrEqual(alone.pages + 5)
+  expect(await fewest()).toBeLessThanOrEqual(alone + 5)
 })
