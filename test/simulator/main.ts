@@ -4,12 +4,11 @@
  */
 import { fork } from "node:child_process"
 import { once } from "node:events"
-import { mkdir, rm, writeFile } from "node:fs/promises"
+import { rm } from "node:fs/promises"
 import { availableParallelism } from "node:os"
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { build } from "esbuild"
-import { SCRIPT } from "../support/bundle.js"
+import { compileInto } from "../support/bundle.js"
 import type { Told } from "./history.js"
 import type { Slice } from "./slice.js"
 
@@ -35,9 +34,7 @@ const first = number("seed", Math.floor(Math.random() * 2 ** 31))
 const processes = Math.max(1, Math.min(number("processes", 1), seeds))
 
 try {
-  await mkdir(OUT, { recursive: true })
-  await writeFile(`${OUT}/package.json`, JSON.stringify({ name: "pgtusk-simulator", type: "module" }))
-  await build({ ...SCRIPT, entryPoints: [`${ROOT}test/simulator/slice.ts`], outdir: OUT, alias: { pgtusk: `${ROOT}src/index.ts` } })
+  await compileInto(OUT, [`${ROOT}test/simulator/slice.ts`], { alias: { pgtusk: `${ROOT}src/index.ts` } })
   const began = performance.now()
   let events = 0
   let done = 0

@@ -1,11 +1,10 @@
 /** The children: workers and producers, each behind a proxy of its own, started again whenever they end. */
 import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
-import { mkdir, rm, writeFile } from "node:fs/promises"
+import { rm } from "node:fs/promises"
 import { setTimeout as sleep } from "node:timers/promises"
 import { fileURLToPath } from "node:url"
-import { build } from "esbuild"
-import { SCRIPT } from "../../support/bundle.js"
+import { compileInto } from "../../support/bundle.js"
 import { type FaultProxy, startProxy } from "../../support/proxy.js"
 import type { Random } from "../../support/random.js"
 import type { StormServer } from "./server.js"
@@ -17,14 +16,8 @@ const OUT = `${ROOT}node_modules/.cache/pgtusk-faults-${process.pid}`
 const HERE = `${ROOT}test/faults/ledger`
 
 /** Compiled once: they start dozens of times, and a loader takes a second for each. */
-export async function compile(): Promise<void> {
-  await mkdir(OUT, { recursive: true })
-  await writeFile(`${OUT}/package.json`, JSON.stringify({ name: "pgtusk-faults", type: "module" }))
-  await build({
-    ...SCRIPT,
-    entryPoints: [`${HERE}/worker.ts`, `${HERE}/producer.ts`],
-    outdir: OUT,
-  })
+export function compile(): Promise<void> {
+  return compileInto(OUT, [`${HERE}/worker.ts`, `${HERE}/producer.ts`])
 }
 
 export async function removeCompiled(): Promise<void> {
