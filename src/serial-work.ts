@@ -19,6 +19,11 @@ export class SerialWork {
     this.#running ??= this.#run()
   }
 
+  /** A round runs, or is asked for. */
+  get busy(): boolean {
+    return this.#running !== undefined
+  }
+
   /** Resolves when no round runs and none is asked for. */
   async idle(): Promise<void> {
     while (this.#running !== undefined) await this.#running

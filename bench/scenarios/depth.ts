@@ -106,7 +106,7 @@ export const depth: Scenario = {
   measure: (contestant, context) =>
     withStore(contestant, context, "plain", async (store, database) => {
       await database.run(
-        `insert into tusk.tasks (name, queue, priority, retries, limits) values ($1, $2, 5, 0, '{"concurrency": 100}') on conflict do nothing`,
+        `insert into tusk.tasks (name, queue, priority, retries, limits) values ($1, $2, 5, 0, '{"concurrency": {"limit": 100}}') on conflict do nothing`,
         [KEYED, PLAIN],
       )
       const cycles = Math.max(3, Math.round(context.jobs / BATCH))

@@ -158,14 +158,40 @@ export class Enqueuer {
     const drafts = batch.flatMap((unit) => unit.drafts)
     const ids = batch.flatMap((unit) => unit.ids)
     const plain = drafts.every(isPlain)
+    const bare = plain && drafts.length === 1 && isBare(drafts[0]!)
     await this.#patiently(async (unknown) => {
-      if (plain && !unknown) await this.#insert(batch, drafts, ids)
+      if (bare && !unknown) await this.#insertOne(batch[0]!, drafts[0]!, ids[0]!)
+      else if (plain && !unknown) await this.#insert(batch, drafts, ids)
       else await this.#addJobs(batch, drafts, ids, unknown)
     })
   }
 
   #patiently<T>(work: (unknown: boolean) => Promise<T>): Promise<T> {
     return patiently({ logger: this.#logger, what: "enqueue", whether: "Whether the job was stored" }, work)
+  }
+
+  async #insertOne(unit: Unit, draft: Draft, id: string): Promise<void> {
+    const { queue = "default", task, priority = 5, maxAttempts = 1, args, headers } = draft
+    const stored = storedOptions(draft)
+    const values = [id, queue, task, priority, maxAttempts, args, json(headers), json(stored)]
+    const insert = { ...this.#statements.insert_job, values }
+    const notifier = this.#notifier
+    const rides = draft.wake && notifier.mayRide()
+    let row: OneRow
+    try {
+      const call = { ...this.#statements.add_job, values: [...values, notifier.channel, notifier.self], inTransaction: insert }
+      row = (await this.#runner.run<OneRow>(rides ? call : insert))[0]!
+    } catch (error) {
+      // It has committed when it wakes, and that may fail too; not by the job's own values.
+      const state = sqlStateOf(error) ?? ""
+      if (!rides || error instanceof ConnectionError || ["22", "23"].includes(state.slice(0, 2))) throw error
+      return await this.#addJobs([unit], [draft], [id], true)
+    }
+    this.#events.seen(row.subscribed)
+    unit.resolve(plainlyAdded([draft], [id]))
+    const lane = { queue, priority, seq: Number(row.seq) }
+    if (row.told === true) notifier.told(lane)
+    else if (draft.wake) notifier.wake([lane])
   }
 
   async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
@@ -252,6 +278,16 @@ function numbers(drafts: readonly Draft[], pick: (draft: Draft) => number | unde
   return values && arrayOfWords(values)
 }
 
+function json(value: object | undefined): string | null {
+  return value === undefined ? null : JSON.stringify(value)
+}
+
+interface OneRow {
+  readonly seq: string
+  readonly subscribed: boolean
+  /** Workers were woken by the same statement. */
+  readonly told?: boolean
+}
 interface LaneRow {
   queue: string
   priority: number
@@ -285,6 +321,11 @@ function least(numbers: readonly number[]): number {
 /** Needs nothing but an insert. */
 function isPlain({ local, customId, key, parents }: Draft): boolean {
   return local && customId === undefined && key === undefined && parents.length === 0
+}
+
+/** Due at once, for good, and without limits: a row and nothing to be computed. */
+function isBare({ delayMs, runAt, ttlMs, concurrencyKey, rateKey }: Draft): boolean {
+  return delayMs === undefined && runAt === undefined && ttlMs === undefined && concurrencyKey === undefined && rateKey === undefined
 }
 
 function plainlyAdded(drafts: readonly Draft[], ids: readonly string[]): Added[] {

@@ -89,6 +89,8 @@ export interface Query {
   readonly name?: string
   readonly text: string
   readonly values?: readonly unknown[]
+  /** Sent instead where the statement needs a transaction around it: this one commits by itself. */
+  readonly inTransaction?: Query
   readonly rowMode?: "array"
   readonly types?: { getTypeParser: (...args: any[]) => any }
 }
@@ -199,7 +201,7 @@ export class Runner {
 
   async #send(client: pg.PoolClient, query: Query): Promise<pg.QueryResult> {
     const readCommitted = this.#readCommitted.get(client) ?? (await this.#askIsolation(client))
-    if (!readCommitted) return this.#inTransaction(client, query)
+    if (!readCommitted) return this.#inTransaction(client, query.inTransaction ?? query)
     try {
       return await client.query(this.#names.apply(query) as pg.QueryConfig)
     } catch (error) {

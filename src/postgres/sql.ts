@@ -3,6 +3,7 @@
 /** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
 export const statementTexts = {
   abandon: `select gone_parents, ended, lanes, due_ms, watched from {schema}.abandon_children($1)`,
+  add_job: `call {schema}.add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
 from unnest($1::uuid[], $2::bigint[]) r (id, lease)
 left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
@@ -46,6 +47,8 @@ returning
   (select array_agg(r.place::integer) from unnest($3::uuid[], $4::bigint[]) with ordinality r (id, lease, place)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost,
   (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
+  insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
+returning seq, exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   insert_jobs: `with added as (
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
   select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.max_attempts,
@@ -197,6 +200,21 @@ begin
   if gone is not null then
     select r.lanes, r.due_ms, r.watched, r.ended into lanes, due_ms, watched, ended
     from {schema}.resolve_children(gone, array_fill('removed'::text, array[cardinality(gone)]), null) r;
+  end if;
+end
+$$`,
+  add_job: `create or replace procedure {schema}.add_job(in_id uuid, in_queue text, in_task text, in_priority smallint, in_max_attempts integer, in_args jsonb, in_headers jsonb,
+  in_options jsonb, channel text, self text, inout seq bigint default null, inout subscribed boolean default null, inout told boolean default null)
+language plpgsql
+as $$
+begin
+  insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options)
+  values (in_id, in_queue, in_task, in_priority, in_max_attempts, in_args, in_headers, in_options)
+  returning jobs.seq, exists (select from {schema}.subscribers s where s.expires_at > now()) into seq, subscribed;
+  commit;
+  told := pg_notification_queue_usage() <= 0.5;
+  if told then
+    perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
   end if;
 end
 $$`,
@@ -585,34 +603,37 @@ language plpgsql volatile
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
+declare
+  durable boolean := false;
 begin
-  if exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
-    perform set_config('synchronous_commit', 'off', true);
-  else
+  loop
+    return query
+    with lease as materialized (
+      select nextval('{schema}.lease_seq') as n, case when not durable then set_config('synchronous_commit', 'off', true) end
+    ), picked as materialized (
+      select p.id
+      from unnest(claim.priorities, claim.cursors) lane (priority, cursor)
+      cross join lateral (
+        select j.id from {schema}.jobs j
+        where j.state = 'waiting' and j.limit_group is null and j.queue = claim.queue and j.priority = lane.priority and j.seq > lane.cursor
+          and (j.expires_at is null or j.expires_at > now()) and j.task = any (claim.tasks)
+          and not exists (select from {schema}.queues q where q.name = claim.queue and (q.paused or q.concurrency is not null or q.rate_limit is not null))
+          and exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time())
+        order by j.seq limit claim.most for update skip locked
+      ) p
+      limit claim.most
+    )
+    update {schema}.jobs j
+    set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = claim.worker, lease = (select n from lease)
+    where j.id = any (array(select id from picked))
+    returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+      date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
+      exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
+      date_part('epoch', j.expires_at - now()) * 1000 as ttl;
+    exit when found or durable or exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time());
     perform {schema}.begin_epoch();
-  end if;
-  return query
-  with lease as materialized (
-    select nextval('{schema}.lease_seq') as n
-  ), picked as materialized (
-    select p.id
-    from unnest(claim.priorities, claim.cursors) lane (priority, cursor)
-    cross join lateral (
-      select j.id from {schema}.jobs j
-      where j.state = 'waiting' and j.limit_group is null and j.queue = claim.queue and j.priority = lane.priority and j.seq > lane.cursor
-        and (j.expires_at is null or j.expires_at > now()) and j.task = any (claim.tasks)
-        and not exists (select from {schema}.queues q where q.name = claim.queue and (q.paused or q.concurrency is not null or q.rate_limit is not null))
-      order by j.seq limit claim.most for update skip locked
-    ) p
-    limit claim.most
-  )
-  update {schema}.jobs j
-  set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = claim.worker, lease = (select n from lease)
-  where j.id = any (array(select id from picked))
-  returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
-    date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
-    exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
-    date_part('epoch', j.expires_at - now()) * 1000 as ttl;
+    durable := true;
+  end loop;
 end
 $$`,
   claim_limited: `create or replace function {schema}.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)
@@ -633,21 +654,28 @@ declare
   stop bigint := coalesce(until, -9223372036854775808);
   wrapped boolean;
   looked integer := 0;
+  most_groups integer;
+  seen integer;
   rest integer := most;
   granted integer;
   allowance integer;
   wait double precision;
-  share integer;
-  turns integer;
-  got integer;
-  picked uuid[];
   groups bigint[] := '{}';      -- of each that may start something: its group, null for jobs without limits,
   tasks text[] := '{}';
   concurrency_keys text[] := '{}';
   rate_keys text[] := '{}';
   concurrencies integer[] := '{}';
   rules jsonb[] := '{}';
-  going boolean[] := '{}';      --   and whether it may have more
+  going boolean[] := '{}';      --   whether it may have more,
+  shares integer[];             --   and of this turn: its share of the slots,
+  locked boolean[];             --   whether we hold the locks of its limits,
+  allowances integer[];         --   what they allow,
+  behind boolean[];             --   whether another group comes before it to one of them,
+  taken integer[];              --   and what it got
+  without_limits integer;       -- the place of jobs without limits among the groups
+  picked uuid[];
+  takers bigint[];              -- of each job picked, its group's place
+  any_rates boolean := false;
   complete boolean := false;
   blocked boolean := false;
   contended boolean := false;
@@ -680,59 +708,83 @@ begin
   granted := rest;
   wrapped := at < stop;
   while rest > 0 and not complete and looked < furthest and cardinality(groups) < rest loop
-    looked := looked + 1;
-    select j.limit_group, j.task, j.concurrency_key, j.rate_key, t.limits -> 'rate' as rule, {schema}.amount(t.limits #> '{concurrency,limit}', 1000000)::integer as concurrency,
-      (select count(*)::integer from (select from {schema}.jobs r where r.state = 'active' and r.task = j.task and r.concurrency_key = j.concurrency_key
-         limit coalesce({schema}.amount(t.limits #> '{concurrency,limit}', 1000000), 0)::integer) running) as running
-    into found_group
-    from {schema}.jobs j left join {schema}.tasks t on t.name = j.task
-    where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > at
-      and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
-    order by j.limit_group, j.priority, j.seq limit 1;
-    if not found then
-      if wrapped then
-        complete := true;
-        at := stop;
-        exit;
-      end if;
-      wrapped := true;
-      at := -9223372036854775808;
-      complete := at = stop;
-      if whole then
-        groups := groups || null::bigint;
-        tasks := tasks || null::text;
-        concurrency_keys := concurrency_keys || null::text;
-        rate_keys := rate_keys || null::text;
-        concurrencies := concurrencies || null::integer;
-        rules := rules || null::jsonb;
-        going := going || true;
-      end if;
-      continue;
-    end if;
-    at := found_group.limit_group;
-    continue when found_group.task <> all (known);
-    if found_group.concurrency_key is null then
-      found_group.concurrency := null;
-    elsif found_group.running >= found_group.concurrency then
-      blocked := true;
-      continue;
-    end if;
-    if found_group.rate_key is null or found_group.rule -> 'limit' is null or found_group.rule -> 'limit' = 'null' then
-      found_group.rule := null;
-    else
-      select r.room, r.wait_ms into allowance, wait from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
-      if allowance < 1 then
-        soonest := least(soonest, wait);
+    most_groups := least(furthest - looked, rest - cardinality(groups));
+    seen := 0;
+    for found_group in
+      with recursive circle as (
+        (select 1 as n, j.limit_group, j.task, j.concurrency_key, j.rate_key
+         from {schema}.jobs j
+         where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > at
+           and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
+         order by j.limit_group, j.priority, j.seq limit 1)
+        union all
+        select c.n + 1, f.*
+        from circle c
+        cross join lateral (
+          select j.limit_group, j.task, j.concurrency_key, j.rate_key
+          from {schema}.jobs j
+          where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > c.limit_group
+            and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
+          order by j.limit_group, j.priority, j.seq limit 1
+        ) f
+        where c.n < most_groups
+      )
+      select c.*, t.limits -> 'rate' as rule, l.most as concurrency,
+        (select count(*)::integer from (select from {schema}.jobs r where r.state = 'active' and r.task = c.task and r.concurrency_key = c.concurrency_key
+           limit coalesce(l.most, 0)) running) as running
+      from circle c
+      left join {schema}.tasks t on t.name = c.task
+      cross join lateral (select {schema}.amount(t.limits #> '{concurrency,limit}', 1000000)::integer as most) l
+      order by c.n
+    loop
+      seen := seen + 1;
+      at := found_group.limit_group;
+      continue when found_group.task <> all (known);
+      if found_group.concurrency_key is null then
+        found_group.concurrency := null;
+      elsif found_group.running >= found_group.concurrency then
+        blocked := true;
         continue;
       end if;
+      if found_group.rate_key is null or found_group.rule -> 'limit' is null or found_group.rule -> 'limit' = 'null' then
+        found_group.rule := null;
+      else
+        any_rates := true;
+        select r.room, r.wait_ms into allowance, wait from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
+        if allowance < 1 then
+          soonest := least(soonest, wait);
+          continue;
+        end if;
+      end if;
+      groups := groups || found_group.limit_group;
+      tasks := tasks || found_group.task;
+      concurrency_keys := concurrency_keys || found_group.concurrency_key;
+      rate_keys := rate_keys || found_group.rate_key;
+      concurrencies := concurrencies || found_group.concurrency;
+      rules := rules || found_group.rule;
+      going := going || true;
+    end loop;
+    looked := looked + seen;
+    continue when seen = most_groups;
+    looked := looked + 1;
+    if wrapped then
+      complete := true;
+      at := stop;
+      exit;
     end if;
-    groups := groups || found_group.limit_group;
-    tasks := tasks || found_group.task;
-    concurrency_keys := concurrency_keys || found_group.concurrency_key;
-    rate_keys := rate_keys || found_group.rate_key;
-    concurrencies := concurrencies || found_group.concurrency;
-    rules := rules || found_group.rule;
-    going := going || true;
+    wrapped := true;
+    at := -9223372036854775808;
+    complete := at = stop;
+    if whole then
+      without_limits := cardinality(groups) + 1;
+      groups := groups || null::bigint;
+      tasks := tasks || null::text;
+      concurrency_keys := concurrency_keys || null::text;
+      rate_keys := rate_keys || null::text;
+      concurrencies := concurrencies || null::integer;
+      rules := rules || null::jsonb;
+      going := going || true;
+    end if;
   end loop;
   complete := complete or (wrapped and at >= stop);
   if cardinality(groups) > 0 then
@@ -743,63 +795,83 @@ begin
     listening := exists (select from {schema}.subscribers s where s.expires_at > now());
   end if;
   while rest > 0 and true = any (going) loop
-    select count(*) into turns from unnest(going) g (goes) where g.goes;
-    for i in 1 .. cardinality(groups) loop
-      continue when not going[i];
-      exit when rest <= 0;
-      share := ceil(rest::double precision / turns);
-      turns := turns - 1;
-      allowance := share;
-      if concurrencies[i] is not null then
-        if not pg_try_advisory_xact_lock(hashtextextended('{schema} concurrency ' || quote_literal(tasks[i]) || quote_literal(concurrency_keys[i]), 0)) then
-          contended := true;
-          going[i] := false;
-          continue;
-        end if;
-        select least(allowance, concurrencies[i] - count(*)) into allowance
-        from (select from {schema}.jobs j where j.state = 'active' and j.task = tasks[i] and j.concurrency_key = concurrency_keys[i] limit concurrencies[i]) running;
-        blocked := blocked or allowance < share;
-      end if;
-      if rules[i] is not null and allowance > 0 then
-        if not pg_try_advisory_xact_lock(hashtextextended('{schema} rate ' || quote_literal(tasks[i]) || quote_literal(rate_keys[i]), 0)) then
-          contended := true;
-          going[i] := false;
-          continue;
-        end if;
-        select least(allowance, r.room), least(soonest, r.wait_ms) into allowance, soonest from {schema}.rate_room('task', tasks[i], rate_keys[i], rules[i]) r;
-      end if;
-      picked := null;
-      if allowance > 0 and groups[i] is not null then
-        select array_agg(x.id) into picked
-        from (select j.id from {schema}.jobs j
-              where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group = groups[i] and j.task = tasks[i]
-                and j.concurrency_key is not distinct from concurrency_keys[i] and j.rate_key is not distinct from rate_keys[i]
-                and (j.expires_at is null or j.expires_at > now())
-              order by j.priority, j.seq limit allowance for update skip locked) x;
-      elsif allowance > 0 then
-        select array_agg(x.id) into picked
-        from (select j.id from {schema}.jobs j
-              where j.queue = in_queue and j.state = 'waiting' and j.limit_group is null and j.task = any (known) and (j.expires_at is null or j.expires_at > now())
-              order by j.priority, j.seq limit allowance for update skip locked) x;
-      end if;
-      got := coalesce(cardinality(picked), 0);
-      if got > 0 then
-        return query
-        update {schema}.jobs j
-        set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = worker, lease = number, queue_limited = whole
-        where j.id = any (picked)
-        returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
-          date_part('epoch', j.created_at), date_part('epoch', j.scheduled_for), listening, date_part('epoch', j.expires_at - now()) * 1000, null::jsonb;
-        if rules[i] is not null then
-          perform {schema}.take_rate('task', tasks[i], rate_keys[i], rules[i], got);
-          if got = allowance then
-            select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('task', tasks[i], rate_keys[i], rules[i]) r;
-          end if;
-        end if;
-      end if;
-      rest := rest - got;
-      going[i] := got = share;
-    end loop;
+    select array_agg(l.share::integer order by l.i), array_agg(l.locked order by l.i), contended or bool_or(not l.locked) into shares, locked, contended
+    from (
+      select g.i, g.share,
+        (g.share = 0 or g.concurrency is null
+          or pg_try_advisory_xact_lock(hashtextextended('{schema} concurrency ' || quote_literal(g.task) || quote_literal(g.concurrency_key), 0)))
+        and (g.share = 0 or g.rule is null
+          or pg_try_advisory_xact_lock(hashtextextended('{schema} rate ' || quote_literal(g.task) || quote_literal(g.rate_key), 0))) as locked
+      from (
+        select u.*, case when u.goes then rest / count(*) filter (where u.goes) over ()
+            + (count(*) filter (where u.goes) over (order by u.i) <= rest % count(*) filter (where u.goes) over ())::integer else 0 end as share
+        from unnest(going, tasks, concurrency_keys, rate_keys, concurrencies, rules) with ordinality u (goes, task, concurrency_key, rate_key, concurrency, rule, i)
+      ) g
+    ) l;
+    select array_agg(a.allowance::integer order by a.i), array_agg(a.before > 0 order by a.i), blocked or bool_or(a.allowance < a.share) into allowances, behind, blocked
+    from (
+      select g.i, g.share, g.before, case when g.concurrency is null then g.share
+        else greatest(least(g.share, g.concurrency - g.before - (select count(*) from (select from {schema}.jobs j
+          where j.state = 'active' and j.task = g.task and j.concurrency_key = g.concurrency_key limit g.concurrency) running)), 0) end as allowance
+      from (
+        select u.i, u.task, u.concurrency_key, u.share, case when u.share > 0 then u.concurrency end as concurrency,
+          case when u.concurrency is null then 0 else sum(u.share) over (partition by u.task, u.concurrency_key order by u.i) - u.share end as before
+        from (select w.*, case when w.locked then w.of_rest else 0 end as share
+              from unnest(shares, locked, tasks, concurrency_keys, concurrencies) with ordinality w (of_rest, locked, task, concurrency_key, concurrency, i)) u
+      ) g
+    ) a;
+    if any_rates then
+      with asked as materialized (
+        select u.*, case when u.rule is null then 0 else sum(u.allowance) over (partition by u.task, u.rate_key order by u.i) - u.allowance end as before
+        from unnest(allowances, behind, tasks, rate_keys, rules) with ordinality u (allowance, behind, task, rate_key, rule, i)
+      ), rooms as materialized (
+        select d.task, d.rate_key, r.room, r.wait_ms
+        from (select distinct on (a.task, a.rate_key) a.task, a.rate_key, a.rule from asked a where a.rule is not null and a.allowance > 0) d
+        cross join lateral {schema}.rate_room('task', d.task, d.rate_key, d.rule) r
+      )
+      select array_agg(case when r.room is null then a.allowance else greatest(least(a.allowance, r.room - a.before), 0)::integer end order by a.i),
+        array_agg(a.behind or a.before > 0 order by a.i), least(soonest, min(r.wait_ms))
+      into allowances, behind, soonest
+      from asked a left join rooms r on a.rule is not null and r.task = a.task and r.rate_key = a.rate_key;
+    end if;
+    select array_agg(p.id), array_agg(g.i) into picked, takers
+    from unnest(allowances, groups, tasks, concurrency_keys, rate_keys) with ordinality g (allowance, limit_group, task, concurrency_key, rate_key, i)
+    cross join lateral (
+      select j.id from {schema}.jobs j
+      where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group = g.limit_group and j.task = g.task
+        and j.concurrency_key is not distinct from g.concurrency_key and j.rate_key is not distinct from g.rate_key
+        and (j.expires_at is null or j.expires_at > now())
+      order by j.priority, j.seq limit g.allowance for update skip locked
+    ) p
+    where g.allowance > 0;
+    if allowances[without_limits] > 0 then
+      select picked || array_agg(x.id), takers || array_agg(without_limits::bigint) into picked, takers
+      from (select j.id from {schema}.jobs j
+            where j.queue = in_queue and j.state = 'waiting' and j.limit_group is null and j.task = any (known) and (j.expires_at is null or j.expires_at > now())
+            order by j.priority, j.seq limit allowances[without_limits] for update skip locked) x;
+    end if;
+    if cardinality(picked) > 0 then
+      return query
+      update {schema}.jobs j
+      set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = worker, lease = number, queue_limited = whole
+      where j.id = any (picked)
+      returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+        date_part('epoch', j.created_at), date_part('epoch', j.scheduled_for), listening, date_part('epoch', j.expires_at - now()) * 1000, null::jsonb;
+    end if;
+    select array_agg(s.taken order by s.i), array_agg(s.locked and (s.taken = s.share or (s.behind and s.taken = s.allowance)) and s.goes order by s.i)
+    into taken, going
+    from (select u.*, coalesce(cardinality(array_positions(takers, u.i)), 0) as taken
+          from unnest(going, locked, shares, allowances, behind) with ordinality u (goes, locked, share, allowance, behind, i)) s;
+    rest := rest - coalesce(cardinality(picked), 0);
+    if any_rates then
+      for found_group in
+        select u.task, u.rate_key, min(u.rule::text)::jsonb as rule, sum(u.taken)::integer as taken
+        from unnest(tasks, rate_keys, rules, taken) u (task, rate_key, rule, taken) where u.rule is not null and u.taken > 0 group by 1, 2
+      loop
+        perform {schema}.take_rate('task', found_group.task, found_group.rate_key, found_group.rule, found_group.taken);
+        select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
+      end loop;
+    end if;
   end loop;
   if rest < granted and settings.rate_limit is not null then
     perform {schema}.take_rate('queue', in_queue, '', settings.rate_limit, granted - rest);

@@ -2,8 +2,8 @@
  * Wake-ups: hints that jobs became claimable, fell due sooner, were cancelled, or that a queue's settings changed. A hint may be lost or come
  * twice; polling is the floor under all of them.
  *
- * Within a process the hint is a function call (`WakeHub`). To other processes it is a NOTIFY (`Notifier`), sent after the commit that it speaks
- * of: inside that transaction it would hold a database-wide lock through the commit.
+ * Within a process the hint is a function call (`WakeHub`). To other processes it is a NOTIFY (`Notifier`, sql/functions/add_job.sql), sent after the
+ * commit that it speaks of: inside that transaction it would hold a database-wide lock through the commit.
  */
 import type { Logger } from "../logger.js"
 import { SerialWork } from "../serial-work.js"
@@ -89,8 +89,9 @@ export class Notifier {
   readonly hub: WakeHub
   readonly #runner: Runner
   readonly #notify: Statements["notify"]
-  readonly #channel: string
-  readonly #self: string
+  readonly channel: string
+  /** Marks this process's messages. */
+  readonly self: string
   readonly #logger: Logger
   #lanes = new Map<string, LaneHint>()
   #due = Number.POSITIVE_INFINITY
@@ -104,8 +105,8 @@ export class Notifier {
     this.hub = options.hub
     this.#runner = options.runner
     this.#notify = options.statements.notify
-    this.#channel = options.names.channel
-    this.#self = options.self
+    this.channel = options.names.channel
+    this.self = options.self
     this.#logger = options.logger
   }
 
@@ -122,6 +123,21 @@ export class Notifier {
       this.hub.emit({ kind: "due", ms: dueMs })
     }
     if (lanes.length > 0 || dueMs != null) this.#sending.ask()
+  }
+
+  /**
+   * Whether a hint may leave with the very statement that it speaks of, now. Whoever is told so sends it, marked with `self` on `channel`, and says
+   * `told` afterwards.
+   */
+  mayRide(): boolean {
+    if (this.#sending.busy || performance.now() < this.#sentAt + PAUSE_MS) return false
+    this.#sentAt = performance.now()
+    return true
+  }
+
+  /** Other processes have had this hint already. */
+  told(lane: LaneHint): void {
+    this.hub.emit({ kind: "lane", lane })
   }
 
   /** These running jobs are to be cancelled, or are gone. */
@@ -170,7 +186,7 @@ export class Notifier {
       this.#lanes = new Map()
       this.#due = Number.POSITIVE_INFINITY
       try {
-        const values = [this.#channel, messages.map((m) => JSON.stringify([...m, `@${this.#self}`]))]
+        const values = [this.channel, messages.map((m) => JSON.stringify([...m, `@${this.self}`]))]
         await this.#runner.run({ ...this.#notify, values }, ANSWER_MS)
       } catch (error) {
         this.#logger.debug("a wake-up could not be sent; workers find the jobs by polling", { error })

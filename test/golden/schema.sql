@@ -243,6 +243,21 @@ CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT gone_parents 
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE PROCEDURE tusk.add_job(IN in_id uuid, IN in_queue text, IN in_task text, IN in_priority smallint, IN in_max_attempts integer, IN in_args jsonb, IN in_headers jsonb, IN in_options jsonb, IN channel text, IN self text, INOUT seq bigint DEFAULT NULL::bigint, INOUT subscribed boolean DEFAULT NULL::boolean, INOUT told boolean DEFAULT NULL::boolean)
+ LANGUAGE plpgsql
+AS $procedure$
+begin
+  insert into tusk.jobs (id, queue, task, priority, max_attempts, args, headers, options)
+  values (in_id, in_queue, in_task, in_priority, in_max_attempts, in_args, in_headers, in_options)
+  returning jobs.seq, exists (select from tusk.subscribers s where s.expires_at > now()) into seq, subscribed;
+  commit;
+  told := pg_notification_queue_usage() <= 0.5;
+  if told then
+    perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+  end if;
+end
+$procedure$;
+
 CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL::text, repeated boolean DEFAULT false)
  RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
  LANGUAGE plpgsql;

@@ -26,7 +26,9 @@ const everywhere = (): Promise<{ args: unknown; state: string }[]> =>
   on.db.query("select args, state::text from tusk.jobs union all select args, state::text from tusk.finished_jobs order by args")
 
 const kinds = [
-  ["a plain job", {}, 'insert into "tusk".jobs'],
+  ["a plain job", {}, '"tusk".add_job('],
+  ["a plain job that wakes nobody", { wake: "poll" }, 'insert into "tusk".jobs'],
+  ["a plain job with a ttl", { ttl: "1h" }, 'insert into "tusk".jobs'],
   ["a job with a custom id", { id: "mine" }, "add_jobs"],
   ["a job with a key", { deduplicate: "key" }, "add_jobs"],
   ["a delayed job with a debounce key", { deduplicate: { key: "key", replace: true }, delay: "10ms" }, "add_jobs"],
@@ -83,7 +85,7 @@ describe("the server is cut off", () => {
     // One connection: a second that stays open would let the repeat through.
     const tusk = openTusk({ pool: new RecordingPool({ connectionString: proxy.url, max: 1 }) })
     await tusk.workers()
-    const lost = proxy.loseReplies('insert into "tusk".jobs')
+    const lost = proxy.loseReplies('"tusk".add_job(')
     proxy.refuse()
     const enqueued = once.with({ via: tusk }).enqueue("a")
     await lost
@@ -168,7 +170,7 @@ describe("the first try is still under way when it is repeated", () => {
     await blocker.query("lock table tusk.jobs in share mode")
     const enqueued = once.with({ via: tusk, ...options }).enqueue("a")
     await waitForLock(on.db)
-    expect(statement).toMatch(/jobs/)
+    expect(statement).toMatch(/job/)
     proxy.drop()
     await waitForLock(on.db, 2)
     await blocker.query("commit")

@@ -54,6 +54,21 @@ describe("the notifier", () => {
     expect(heard.map((text) => parseHint(text, "me"))).toEqual(Array.from({ length: 5 }, () => undefined))
   })
 
+  test("lets a hint ride on the statement that it speaks of: one every two milliseconds, and none while another is on its way", async () => {
+    const far = () => new Promise((resolve) => setTimeout(resolve, 5))
+    expect(notifier.mayRide()).toBe(true)
+    expect(notifier.mayRide()).toBe(false)
+    await far()
+    notifier.wake([lane("q", 5, 1)])
+    expect(notifier.mayRide()).toBe(false)
+    await notifier.flush()
+    await far()
+    expect(notifier.mayRide()).toBe(true)
+    notifier.told(lane("q", 5, 2))
+    expect(inProcess).toEqual([1, 2].map((seq) => ({ kind: "lane", lane: lane("q", 5, seq) })))
+    expect(pool.count("pg_notify")).toBe(1)
+  })
+
   test("what comes while a statement is on its way leaves with the next, at whatever turn it comes", async () => {
     for (let turns = 0; turns < 60; turns++) {
       notifier.wake([lane("a", 0, turns)])
