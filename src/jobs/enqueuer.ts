@@ -15,7 +15,7 @@ import { patiently } from "../postgres/patience.js"
 import type { Runner } from "../postgres/pool.js"
 import { raisedBy, sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
-import type { LaneHint, Notifier } from "../postgres/wake.js"
+import { type LaneHint, lanesOf, type Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
 import type { Draft } from "../task/draft-types.js"
 import type { EventFeed } from "./event-feed.js"
@@ -158,10 +158,8 @@ export class Enqueuer {
     const drafts = batch.flatMap((unit) => unit.drafts)
     const ids = batch.flatMap((unit) => unit.ids)
     const plain = drafts.every(isPlain)
-    const bare = plain && drafts.length === 1 && isBare(drafts[0]!)
     await this.#patiently(async (unknown) => {
-      if (bare && !unknown) await this.#insertOne(batch[0]!, drafts[0]!, ids[0]!)
-      else if (plain && !unknown) await this.#insert(batch, drafts, ids)
+      if (plain && !unknown) await this.#insert(batch, drafts, ids)
       else await this.#addJobs(batch, drafts, ids, unknown)
     })
   }
@@ -170,57 +168,31 @@ export class Enqueuer {
     return patiently({ logger: this.#logger, what: "enqueue", whether: "Whether the job was stored" }, work)
   }
 
-  async #insertOne(unit: Unit, draft: Draft, id: string): Promise<void> {
-    const { queue = "default", task, priority = 5, maxAttempts = 1, args, headers } = draft
-    const stored = storedOptions(draft)
-    const values = [id, queue, task, priority, maxAttempts, args, json(headers), json(stored)]
-    const insert = { ...this.#statements.insert_job, values }
+  async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
+    const { insert_job, add_job, insert_jobs, add_batch } = this.#statements
     const notifier = this.#notifier
-    const rides = draft.wake && notifier.mayRide()
-    let row: OneRow
+    const bare = drafts.length === 1 && isBare(drafts[0]!) ? drafts[0] : undefined
+    const values = bare === undefined ? columns(drafts, ids) : fields(bare, ids[0]!)
+    const insert = { ...(bare === undefined ? insert_jobs : insert_job), values }
+    const wakes = drafts.some((d) => d.wake)
+    const rides = wakes && notifier.mayRide()
+    let row: InsertedRow
     try {
-      const call = { ...this.#statements.add_job, values: [...values, notifier.channel, notifier.self], inTransaction: insert }
-      row = (await this.#runner.run<OneRow>(rides ? call : insert))[0]!
+      const add = { ...(bare === undefined ? add_batch : add_job), values: [...values, notifier.channel, notifier.self], inTransaction: insert }
+      row = (await this.#runner.run<InsertedRow>(rides ? add : insert))[0]!
     } catch (error) {
-      // It has committed when it wakes, and that may fail too; not by the job's own values.
+      // It has committed when it wakes, and that may fail too; not by a job's own values.
       const state = sqlStateOf(error) ?? ""
       if (!rides || error instanceof ConnectionError || ["22", "23"].includes(state.slice(0, 2))) throw error
-      return await this.#addJobs([unit], [draft], [id], true)
+      return await this.#addJobs(batch, drafts, ids, true)
     }
     this.#events.seen(row.subscribed)
-    unit.resolve(plainlyAdded([draft], [id]))
-    const lane = { queue, priority, seq: Number(row.seq) }
-    if (row.told === true) notifier.told(lane)
-    else if (draft.wake) notifier.wake([lane])
-  }
-
-  async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
-    const rows = await this.#runner.run<LaneRow>({
-      ...this.#statements.insert_jobs,
-      values: [
-        arrayOfWords(ids),
-        arrayOfTexts(common(drafts, (d) => d.queue ?? "default")),
-        arrayOfTexts(common(drafts, (d) => d.task)),
-        arrayOfWords(common(drafts, (d) => d.priority ?? 5)),
-        arrayOfWords(common(drafts, (d) => d.maxAttempts ?? 1)),
-        arrayOfTexts(drafts.map((d) => d.args)),
-        numbers(drafts, (d) => d.delayMs),
-        texts(drafts, (d) => d.runAt),
-        numbers(drafts, (d) => d.ttlMs),
-        texts(drafts, (d) => (d.headers === undefined ? undefined : JSON.stringify(d.headers))),
-        texts(drafts, (d) => (storedOptions(d) === undefined ? undefined : JSON.stringify(storedOptions(d)))),
-        texts(drafts, (d) => d.concurrencyKey),
-        texts(drafts, (d) => d.rateKey),
-      ],
-    })
-    this.#events.seen(rows[0]?.subscribed === true)
-    // Committed. The callers go on; the other processes hear of it in a moment.
+    // Committed. The callers go on; where nobody was told, the other processes hear of it in a moment.
     for (const unit of batch) unit.resolve(plainlyAdded(unit.drafts, unit.ids))
-    if (drafts.some((d) => d.wake)) {
-      const lanes = rows.filter((r) => r.seq !== null).map((r) => ({ queue: r.queue, priority: r.priority, seq: Number(r.seq) }))
-      const due = least(rows.map((r) => r.due_ms ?? Number.POSITIVE_INFINITY))
-      this.#notifier.wake(lanes, Number.isFinite(due) ? due : null)
-    }
+    if (!wakes) return
+    const lanes = bare === undefined ? lanesOf(row.lanes) : [{ queue: queueOf(bare), priority: priorityOf(bare), seq: Number(row.seq) }]
+    if (row.told === true) notifier.told(lanes, row.due_ms)
+    else notifier.wake(lanes, row.due_ms)
   }
 
   async #addJobs(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[], repeated: boolean): Promise<void> {
@@ -278,22 +250,49 @@ function numbers(drafts: readonly Draft[], pick: (draft: Draft) => number | unde
   return values && arrayOfWords(values)
 }
 
-function json(value: object | undefined): string | null {
-  return value === undefined ? null : JSON.stringify(value)
+function json(value: object | undefined): string | undefined {
+  return value === undefined ? undefined : JSON.stringify(value)
 }
 
-interface OneRow {
-  readonly seq: string
+const queueOf = ({ queue = "default" }: Draft): string => queue
+const priorityOf = ({ priority = 5 }: Draft): number => priority
+const attemptsOf = ({ maxAttempts = 1 }: Draft): number => maxAttempts
+
+/** A job's values, as insert_job takes them. */
+function fields(draft: Draft, id: string): unknown[] {
+  const { task, args, headers } = draft
+  return [id, queueOf(draft), task, priorityOf(draft), attemptsOf(draft), args, json(headers) ?? null, json(storedOptions(draft)) ?? null]
+}
+
+/** Arrays of values, as insert_jobs takes them. */
+function columns(drafts: readonly Draft[], ids: readonly string[]): unknown[] {
+  return [
+    arrayOfWords(ids),
+    arrayOfTexts(common(drafts, queueOf)),
+    arrayOfTexts(common(drafts, (d) => d.task)),
+    arrayOfWords(common(drafts, priorityOf)),
+    arrayOfWords(common(drafts, attemptsOf)),
+    arrayOfTexts(drafts.map((d) => d.args)),
+    numbers(drafts, (d) => d.delayMs),
+    texts(drafts, (d) => d.runAt),
+    numbers(drafts, (d) => d.ttlMs),
+    texts(drafts, (d) => json(d.headers)),
+    texts(drafts, (d) => json(storedOptions(d))),
+    texts(drafts, (d) => d.concurrencyKey),
+    texts(drafts, (d) => d.rateKey),
+  ]
+}
+
+/** What the statements for plain jobs return. */
+interface InsertedRow {
+  /** Of one job. */
+  readonly seq?: string
+  /** Of several. */
+  readonly lanes?: unknown
+  readonly due_ms?: number | null
   readonly subscribed: boolean
   /** Workers were woken by the same statement. */
   readonly told?: boolean
-}
-interface LaneRow {
-  queue: string
-  priority: number
-  seq: string | null
-  due_ms: number | null
-  subscribed: boolean
 }
 /** Rows without `ord`, the last ones, are no jobs of the call but lanes to look at again. */
 interface AddedRow extends Record<string, unknown> {

@@ -3,6 +3,7 @@
 /** Statements; `{schema}` stands for the quoted schema, `{channel}` for the channel of notifications. */
 export const statementTexts = {
   abandon: `select gone_parents, ended, lanes, due_ms, watched from {schema}.abandon_children($1)`,
+  add_batch: `call {schema}.add_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
   add_job: `call {schema}.add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
 from unnest($1::uuid[], $2::bigint[]) r (id, lease)
@@ -49,23 +50,7 @@ returning
   (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
   insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
 returning seq, exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
-  insert_jobs: `with added as (
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
-  select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.max_attempts,
-    (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, i.priority, i.queue, i.task, i.args, i.headers, i.options,
-    i.concurrency_key, i.rate_key, {schema}.limit_group(i.task, i.concurrency_key, i.rate_key)
-  from (select u.id, coalesce(u.queue, ($2::text[])[1]) as queue, coalesce(u.task, ($3::text[])[1]) as task,
-          coalesce(u.priority, ($4::smallint[])[1]) as priority, coalesce(u.max_attempts, ($5::integer[])[1]) as max_attempts,
-          u.args, u.ttl, u.headers, u.options, u.concurrency_key, u.rate_key, u.ord, greatest(u.instant, now() + u.delay * interval '1 millisecond') as at
-        from unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::integer[], $6::jsonb[], $7::double precision[], $8::timestamptz[],
-          $9::double precision[], $10::jsonb[], $11::jsonb[], $12::text[], $13::text[]) with ordinality
-          u (id, queue, task, priority, max_attempts, args, delay, instant, ttl, headers, options, concurrency_key, rate_key, ord)) i
-  order by i.ord
-  returning queue, {schema}.lane(priority, limit_group) as priority, seq, run_at
-)
-select queue, priority, min(seq) filter (where run_at is null) as seq, extract(epoch from min(run_at) - now())::double precision * 1000 as due_ms,
-  exists (select from {schema}.subscribers where expires_at > now()) as subscribed
-from added group by queue, priority`,
+  insert_jobs: `select lanes, due_ms, subscribed from {schema}.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
   lost_claims: `select j.id, j.lease
 from {schema}.jobs j
 where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ($3::bigint[])
@@ -201,6 +186,20 @@ begin
     select r.lanes, r.due_ms, r.watched, r.ended into lanes, due_ms, watched, ended
     from {schema}.resolve_children(gone, array_fill('removed'::text, array[cardinality(gone)]), null) r;
   end if;
+end
+$$`,
+  add_batch: `create or replace procedure {schema}.add_batch(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[],
+  delays double precision[], instants timestamptz[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[],
+  channel text, self text,
+  inout lanes jsonb default null, inout due_ms double precision default null, inout subscribed boolean default null, inout told boolean default null)
+language plpgsql
+as $$
+begin
+  select i.lanes, i.due_ms, i.subscribed into lanes, due_ms, subscribed
+  from {schema}.insert_jobs(ids, queues, tasks, priorities, max_attempts, args, delays, instants, ttls, headers, options, concurrency_keys, rate_keys) i;
+  commit;
+  perform set_config('synchronous_commit', 'off', true);
+  told := {schema}.wake(channel, lanes, due_ms, '@' || self);
 end
 $$`,
   add_job: `create or replace procedure {schema}.add_job(in_id uuid, in_queue text, in_task text, in_priority smallint, in_max_attempts integer, in_args jsonb, in_headers jsonb,
@@ -1053,6 +1052,44 @@ begin
   select e.lanes, e.due_ms, e.watched, due.told || coalesce(e.ended, '[]') into lanes, due_ms, watched, ended from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
 end
 $$`,
+  insert_jobs: `create or replace function {schema}.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[],
+  delays double precision[], instants timestamptz[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[],
+  out lanes jsonb, out due_ms double precision, out subscribed boolean)
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan
+as $$
+begin
+  subscribed := exists (select from {schema}.subscribers s where s.expires_at > now());
+  if cardinality(queues) = 1 and cardinality(priorities) = 1 and delays is null and instants is null and ttls is null and concurrency_keys is null and rate_keys is null then
+    lanes := jsonb_build_array(jsonb_build_array(queues[1], priorities[1], nextval('{schema}.job_seq')));
+    insert into {schema}.jobs (id, max_attempts, priority, queue, task, args, headers, options)
+    select u.id, coalesce(u.attempts, insert_jobs.max_attempts[1]), priorities[1], queues[1], coalesce(u.task, tasks[1]), u.args, u.headers, u.options
+    from unnest(ids, tasks, insert_jobs.max_attempts, insert_jobs.args, insert_jobs.headers, insert_jobs.options) with ordinality
+      u (id, task, attempts, args, headers, options, ord)
+    order by u.ord;
+    return;
+  end if;
+  with added as (
+    insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
+    select i.id, case when i.at > now() then i.at end, now() + i.ttl * interval '1 millisecond', i.attempts,
+      (case when i.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, i.priority, i.queue, i.task, i.args, i.headers, i.options,
+      i.concurrency_key, i.rate_key, {schema}.limit_group(i.task, i.concurrency_key, i.rate_key)
+    from (select u.id, coalesce(u.queue, queues[1]) as queue, coalesce(u.task, tasks[1]) as task, coalesce(u.priority, priorities[1]) as priority,
+            coalesce(u.attempts, insert_jobs.max_attempts[1]) as attempts, u.args, u.ttl, u.headers, u.options, u.concurrency_key, u.rate_key, u.ord,
+            greatest(u.instant, now() + u.delay * interval '1 millisecond') as at
+          from unnest(ids, queues, tasks, priorities, insert_jobs.max_attempts, insert_jobs.args, delays, instants, ttls, insert_jobs.headers, insert_jobs.options,
+              concurrency_keys, rate_keys) with ordinality
+            u (id, queue, task, priority, attempts, args, delay, instant, ttl, headers, options, concurrency_key, rate_key, ord)) i
+    order by i.ord
+    returning queue, {schema}.lane(priority, limit_group) as priority, seq, run_at
+  ), by_lane as (
+    select a.queue, a.priority, min(a.seq) as seq from added a where a.run_at is null group by a.queue, a.priority
+  )
+  select (select jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)) from by_lane l),
+    (select extract(epoch from min(a.run_at) - now())::double precision * 1000 from added a)
+  into lanes, due_ms;
+end
+$$`,
   lane: `create or replace function {schema}.lane(priority smallint, limit_group bigint) returns integer
 language sql immutable
 as $$
@@ -1542,17 +1579,21 @@ as $$
       52, 1), 53, 1),
     'hex')::uuid
 $$`,
-  wake: `create or replace function {schema}.wake(channel text, lanes jsonb, due_ms double precision default null) returns void
+  wake: `create or replace function {schema}.wake(channel text, lanes jsonb, due_ms double precision default null, mark text default null) returns boolean
 language plpgsql volatile
 as $$
+declare
+  ending jsonb := case when mark is null then '[]' else jsonb_build_array(mark) end;
 begin
   if channel is null or pg_notification_queue_usage() > 0.5 then
-    return;
+    return false;
   end if;
-  perform pg_notify(channel, jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint)::text) from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;
+  perform pg_notify(channel, (jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint) || ending)::text)
+  from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;
   if due_ms is not null then
-    perform pg_notify(channel, jsonb_build_array('d', ceil(due_ms))::text);
+    perform pg_notify(channel, (jsonb_build_array('d', ceil(due_ms)) || ending)::text);
   end if;
+  return true;
 end
 $$`,
 } as const

@@ -116,12 +116,9 @@ export class Notifier {
       const key = `${lane.priority} ${lane.queue}`
       const known = this.#lanes.get(key)
       if (known === undefined || lane.seq < known.seq) this.#lanes.set(key, lane)
-      this.hub.emit({ kind: "lane", lane })
     }
-    if (dueMs != null) {
-      this.#due = Math.min(this.#due, dueMs)
-      this.hub.emit({ kind: "due", ms: dueMs })
-    }
+    if (dueMs != null) this.#due = Math.min(this.#due, dueMs)
+    this.told(lanes, dueMs)
     if (lanes.length > 0 || dueMs != null) this.#sending.ask()
   }
 
@@ -135,9 +132,10 @@ export class Notifier {
     return true
   }
 
-  /** Other processes have had this hint already. */
-  told(lane: LaneHint): void {
-    this.hub.emit({ kind: "lane", lane })
+  /** Other processes have had these hints already. */
+  told(lanes: readonly LaneHint[], dueMs?: number | null): void {
+    for (const lane of lanes) this.hub.emit({ kind: "lane", lane })
+    if (dueMs != null) this.hub.emit({ kind: "due", ms: dueMs })
   }
 
   /** These running jobs are to be cancelled, or are gone. */

@@ -243,6 +243,18 @@ CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT gone_parents 
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE PROCEDURE tusk.add_batch(IN ids uuid[], IN queues text[], IN tasks text[], IN priorities smallint[], IN max_attempts integer[], IN args jsonb[], IN delays double precision[], IN instants timestamp with time zone[], IN ttls double precision[], IN headers jsonb[], IN options jsonb[], IN concurrency_keys text[], IN rate_keys text[], IN channel text, IN self text, INOUT lanes jsonb DEFAULT NULL::jsonb, INOUT due_ms double precision DEFAULT NULL::double precision, INOUT subscribed boolean DEFAULT NULL::boolean, INOUT told boolean DEFAULT NULL::boolean)
+ LANGUAGE plpgsql
+AS $procedure$
+begin
+  select i.lanes, i.due_ms, i.subscribed into lanes, due_ms, subscribed
+  from tusk.insert_jobs(ids, queues, tasks, priorities, max_attempts, args, delays, instants, ttls, headers, options, concurrency_keys, rate_keys) i;
+  commit;
+  perform set_config('synchronous_commit', 'off', true);
+  told := tusk.wake(channel, lanes, due_ms, '@' || self);
+end
+$procedure$;
+
 CREATE OR REPLACE PROCEDURE tusk.add_job(IN in_id uuid, IN in_queue text, IN in_task text, IN in_priority smallint, IN in_max_attempts integer, IN in_args jsonb, IN in_headers jsonb, IN in_options jsonb, IN channel text, IN self text, INOUT seq bigint DEFAULT NULL::bigint, INOUT subscribed boolean DEFAULT NULL::boolean, INOUT told boolean DEFAULT NULL::boolean)
  LANGUAGE plpgsql
 AS $procedure$
@@ -347,6 +359,11 @@ CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT l
  RETURNS record
  LANGUAGE plpgsql;
 
+CREATE OR REPLACE FUNCTION tusk.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[], delays double precision[], instants timestamp with time zone[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[], OUT lanes jsonb, OUT due_ms double precision, OUT subscribed boolean)
+ RETURNS record
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan';
+
 CREATE OR REPLACE FUNCTION tusk.lane(priority smallint, limit_group bigint)
  RETURNS integer
  LANGUAGE sql
@@ -404,8 +421,8 @@ CREATE OR REPLACE FUNCTION tusk.uuid_v7()
  LANGUAGE sql
  PARALLEL SAFE;
 
-CREATE OR REPLACE FUNCTION tusk.wake(channel text, lanes jsonb, due_ms double precision DEFAULT NULL::double precision)
- RETURNS void
+CREATE OR REPLACE FUNCTION tusk.wake(channel text, lanes jsonb, due_ms double precision DEFAULT NULL::double precision, mark text DEFAULT NULL::text)
+ RETURNS boolean
  LANGUAGE plpgsql;
 
 -- meta: version 1, min_version 1

@@ -28,7 +28,8 @@ const everywhere = (): Promise<{ args: unknown; state: string }[]> =>
 const kinds = [
   ["a plain job", {}, '"tusk".add_job('],
   ["a plain job that wakes nobody", { wake: "poll" }, 'insert into "tusk".jobs'],
-  ["a plain job with a ttl", { ttl: "1h" }, 'insert into "tusk".jobs'],
+  ["a plain job with a ttl", { ttl: "1h" }, '"tusk".add_batch('],
+  ["a plain job with a ttl that wakes nobody", { ttl: "1h", wake: "poll" }, '"tusk".insert_jobs('],
   ["a job with a custom id", { id: "mine" }, "add_jobs"],
   ["a job with a key", { deduplicate: "key" }, "add_jobs"],
   ["a delayed job with a debounce key", { deduplicate: { key: "key", replace: true }, delay: "10ms" }, "add_jobs"],
@@ -161,7 +162,7 @@ describe("the server is cut off", () => {
 })
 
 describe("the first try is still under way when it is repeated", () => {
-  test.each(kinds)("%s is stored once", async (_, options, statement) => {
+  test.each(kinds)("%s is stored once", async (_, options) => {
     const tusk = openTusk({ connectionString: proxy.url })
     await tusk.workers()
     // Inserts wait, although their connection is gone.
@@ -170,7 +171,6 @@ describe("the first try is still under way when it is repeated", () => {
     await blocker.query("lock table tusk.jobs in share mode")
     const enqueued = once.with({ via: tusk, ...options }).enqueue("a")
     await waitForLock(on.db)
-    expect(statement).toMatch(/job/)
     proxy.drop()
     await waitForLock(on.db, 2)
     await blocker.query("commit")

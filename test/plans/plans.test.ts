@@ -28,6 +28,8 @@ interface Hot {
   readonly values: (on: On) => Promise<Values>
   /** Old snapshots cost it, and its caller has a budget for that. */
   readonly walksTheDead?: true
+  /** Where the statement goes several ways. */
+  readonly of?: string
 }
 
 /** What the values are made from. */
@@ -47,7 +49,9 @@ const ids = (): string[] => Array.from({ length: BATCH }, () => crypto.randomUUI
 const nulls = (n: number): null[] => Array.from({ length: n }, () => null)
 
 const HOT: readonly Hot[] = [
-  { name: "insert_jobs", values: async () => [ids(), all(QUEUE), all("t"), all(5), all(1), all("[]"), ...nulls(7)] },
+  { name: "insert_job", values: async () => [ids()[0], QUEUE, "t", 5, 1, "[]", null, null] },
+  { name: "insert_jobs", of: "one lane", values: async () => [ids(), [QUEUE], ["t"], [5], [1], all("[]"), ...nulls(7)] },
+  { name: "insert_jobs", of: "any lanes", values: async () => [ids(), all(QUEUE), all("t"), all(5), all(1), all("[]"), ...nulls(7)] },
   { name: "claim", values: async ({ cursor }) => [QUEUE, [5], [cursor], BATCH, WORKER, KNOWN] },
   {
     name: "settle",
@@ -171,7 +175,7 @@ async function costs(of: readonly Hot[], byIndex = false): Promise<Map<string, C
     for (const mode of ["custom", "generic"] as const) {
       // The first may read the catalog for its plans.
       const [first, second] = [await cost(hot, mode, byIndex), await cost(hot, mode, byIndex)]
-      found.set(`${hot.name}, ${mode}`, first.pages < second.pages ? first : second)
+      found.set(`${[hot.name, hot.of ?? []].flat().join(" of ")}, ${mode}`, first.pages < second.pages ? first : second)
     }
   }
   return found

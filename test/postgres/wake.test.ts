@@ -64,7 +64,7 @@ describe("the notifier", () => {
     await notifier.flush()
     await far()
     expect(notifier.mayRide()).toBe(true)
-    notifier.told(lane("q", 5, 2))
+    notifier.told([lane("q", 5, 2)])
     expect(inProcess).toEqual([1, 2].map((seq) => ({ kind: "lane", lane: lane("q", 5, seq) })))
     expect(pool.count("pg_notify")).toBe(1)
   })

@@ -72,9 +72,16 @@ export const CALLS: readonly Call[] = [
   },
   {
     name: "enqueueMany()",
+    loses: "pgtusk_add_batch_",
+    shows: [],
+    act: (tusk) => tusk.enqueueMany([plain.call(1), second.call(2)]),
+    outcome: "repeated",
+  },
+  {
+    name: "enqueueMany() that wakes nobody",
     loses: "pgtusk_insert_jobs_",
     shows: ["sql insert_jobs"],
-    act: (tusk) => tusk.enqueueMany([plain.call(1), second.call(2)]),
+    act: (tusk) => plain.with({ via: tusk, wake: "poll" }).enqueueMany([[1], [2]]),
     outcome: "repeated",
   },
   {
