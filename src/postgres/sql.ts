@@ -444,7 +444,21 @@ as $$
 declare
   lanes jsonb;
   due double precision;
+  draft constant jsonb := drafts -> 0;
+  of_queue text;
+  of_priority smallint;
+  number bigint;
 begin
+  if jsonb_array_length(drafts) = 1 and not draft ?| array['delayMs', 'runAt', 'ttlMs', 'concurrencyKey', 'rateKey'] then
+    insert into {schema}.jobs (id, max_attempts, priority, queue, task, args, headers, options)
+    values ((draft ->> 'id')::uuid, coalesce((draft ->> 'maxAttempts')::integer, 1), coalesce((draft ->> 'priority')::smallint, 5), coalesce(draft ->> 'queue', 'default'),
+      draft ->> 'task', draft -> 'args', nullif(draft -> 'headers', 'null'), nullif(draft -> 'options', 'null'))
+    returning queue, priority, seq into of_queue, of_priority, number;
+    if channel is not null and pg_notification_queue_usage() <= 0.5 then
+      perform pg_notify(channel, json_build_array('j', of_queue, of_priority, number)::text);
+    end if;
+    return;
+  end if;
   with added as (
     insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, queue, task, args, headers, options, concurrency_key, rate_key, limit_group)
     select i.id, case when i.at > now() then i.at end, now() + i."ttlMs" * interval '1 millisecond', coalesce(i."maxAttempts", 1),

@@ -89,3 +89,22 @@ test("where transactions are stricter by default, in one of its own; it is told 
   expect([pool.count(CALL), pool.count("commit")]).toEqual([0, expect.any(Number)])
   await waitFor(() => heard.length === 1)
 })
+
+test("whichever way it goes, alone or with others, in a transaction or not, the same row is stored", async () => {
+  const tusk = openTusk({ pool })
+  const full = { priority: 3, queue: "elsewhere", headers: { trace: "x" }, backoff: 2, retries: 4, timeout: "1m", keep: { completed: "2d" } } as const
+  for (const options of [{}, full, { wake: "poll" }] as const) {
+    await on.db.query("delete from tusk.jobs")
+    const view = plain.with({ via: tusk, ...options })
+    await view.enqueue(1)
+    await view.enqueueMany([[1], [1]])
+    await tusk.transaction(async (tx) => {
+      await view.with({ tx }).enqueue(1)
+      await view.with({ tx }).enqueueMany([[1], [1]])
+    })
+    const rows = await on.db.query<{ job: object }>("select to_jsonb(j) - array['id', 'seq', 'created_at'] as job from tusk.jobs j")
+    expect(rows).toHaveLength(6)
+    expect(rows.map((row) => row.job)).toEqual(Array.from({ length: 6 }, () => rows[0]!.job))
+    expect(rows[0]!.job).toMatchObject({ args: [1], task: "one.plain", queue: "queue" in options ? "elsewhere" : "default", state: "waiting" })
+  }
+})
