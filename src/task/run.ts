@@ -18,8 +18,8 @@ export function runTask(spec: TaskSpec, args: readonly unknown[], report: Report
         "or enqueue it and let a worker run it",
     )
   }
+  if (input === undefined) return spec.progress ? handler(report, ...args) : handler(...args)
   const run = (passed: readonly unknown[]): unknown => (spec.progress ? handler(report, ...passed) : handler(...passed))
-  if (input === undefined) return run(args)
   const output = validateArgs(input, args, spec.name)
   return output instanceof Promise ? output.then((value) => run([value])) : run([output])
 }

@@ -12,7 +12,7 @@ import type { Statements } from "../postgres/statements.js"
 import { type LaneHint, LIMITED_LANE, LIMITED_QUEUE, type Notifier } from "../postgres/wake.js"
 import type { QueueLanes } from "./lanes.js"
 import { LimitedClaims } from "./limited-claims.js"
-import { type ClaimedRow, claimedRow } from "./run.js"
+import { CLAIM_TYPES, type ClaimedRow, claimedRow, type Slot } from "./run.js"
 
 /** What a queue's claimer needs of its worker. */
 export interface ClaimHost {
@@ -32,12 +32,12 @@ export interface ClaimHost {
   freeSlots(): number
   /** Names of the tasks that have a handler here. */
   knownTasks(): readonly string[]
-  /** Starts a job. Its slot is free again when `done` is called; whoever calls it pumps afterwards. */
-  start(row: ClaimedRow, queue: string, done: (ranMs: number) => void): void
+  /** Starts a job. Its slot is free again when `returned` is called; whoever calls it pumps afterwards. */
+  start(row: ClaimedRow, slot: Slot): void
   /** Whether what was claimed may still be started. */
   holdsLease(): boolean
   /** Gives claimed jobs back that were not started. */
-  release(rows: readonly ClaimedRow[], queue: string): void
+  release(rows: readonly ClaimedRow[], slot: Slot): void
   /** There may be work that no lane tells of: the lanes gave jobs and have just become empty, or there were too many to keep. */
   lookAround(): void
   failed(error: unknown): void
@@ -52,7 +52,7 @@ const MAX_AHEAD = 1_000
 const MIN_SAMPLES = 8
 const STALE_MS = 1_000
 
-export class QueueClaimer {
+export class QueueClaimer implements Slot {
   readonly queue: string
   readonly concurrency: number
   readonly lanes: QueueLanes
@@ -135,7 +135,7 @@ export class QueueClaimer {
       if (this.limited.ready) this.#pumpLimited()
       while (this.buffered > 0 && this.#free() > 0) {
         if (!this.#host.holdsLease()) this.releaseAll()
-        else if (performance.now() >= this.#buffer[this.#at]!.staleAt) this.#host.release([this.#next()], this.queue)
+        else if (performance.now() >= this.#buffer[this.#at]!.staleAt) this.#host.release([this.#next()], this)
         else this.#startNext()
       }
     } finally {
@@ -155,7 +155,7 @@ export class QueueClaimer {
     this.#at = 0
     clearTimeout(this.#staleTimer)
     this.#staleTimer = undefined
-    if (rest.length > 0) this.#host.release(rest, this.queue)
+    if (rest.length > 0) this.#host.release(rest, this)
   }
 
   /** Hands back those of these jobs that were not started: they were cancelled or removed meanwhile. */
@@ -166,7 +166,7 @@ export class QueueClaimer {
     if (gone.length === 0) return
     this.#buffer = waiting.filter((row) => !ids.has(row.id))
     this.#at = 0
-    this.#host.release(gone, this.queue)
+    this.#host.release(gone, this)
   }
 
   #next(): ClaimedRow {
@@ -182,11 +182,13 @@ export class QueueClaimer {
     const row = this.#next()
     this.#running++
     this.#limitedWasLast = row.limited
-    this.#host.start(row, this.queue, (ranMs) => {
-      this.#running--
-      this.#samples++
-      this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
-    })
+    this.#host.start(row, this)
+  }
+
+  returned(ranMs: number): void {
+    this.#running--
+    this.#samples++
+    this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
   }
 
   /** How many jobs beyond the slots it is worth having at hand. */
@@ -242,6 +244,7 @@ export class QueueClaimer {
         {
           ...this.#host.statements.claim,
           rowMode: "array",
+          types: CLAIM_TYPES,
           values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId, this.#host.knownTasks()],
         },
         this.#host.claimTimeoutMs,

@@ -13,7 +13,7 @@
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { LIMITED_LANE, type Notifier } from "../postgres/wake.js"
-import { type ClaimedRow, claimedRow } from "./run.js"
+import { CLAIM_TYPES, type ClaimedRow, claimedRow } from "./run.js"
 
 export interface LimitedHost {
   readonly runner: Runner
@@ -131,6 +131,7 @@ export class LimitedClaims {
         {
           ...statements.claim_limited,
           rowMode: "array",
+          types: CLAIM_TYPES,
           values: [this.#queue, limit, workerId, this.#host.knownTasks(), this.#at, this.#roundFrom],
         },
         claimTimeoutMs,

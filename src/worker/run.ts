@@ -1,4 +1,5 @@
 /** One run of one claimed job: what its handler sees of it, and how it ends. */
+import pg from "pg"
 import {
   InvalidOptionError,
   JobCancelledError,
@@ -47,6 +48,12 @@ export interface ClaimedRow {
   staleAt: number
 }
 
+const INT8 = 20
+/** Numbers of 64 bits stay text, which pg's own parser looks at first. */
+export const CLAIM_TYPES = {
+  getTypeParser: (oid: number, format?: any): any => (oid === INT8 ? String : pg.types.getTypeParser(oid, format)),
+}
+
 /** A row of sql/claim.sql, whose columns come in this order: an array is read faster than a row by names. */
 export function claimedRow(v: readonly any[]): ClaimedRow {
   return {
@@ -82,6 +89,20 @@ export interface RunHost {
   readonly maxPayloadBytes: number | null
 }
 
+/** Where a run has its place. */
+export interface Slot {
+  readonly queue: string
+  /** The handler has returned, after so many milliseconds. */
+  returned(ranMs: number): void
+}
+
+export interface RunListener {
+  /** Called once; what the handler still does is not recorded. */
+  decided(run: Run, outcome: Outcome): void
+  /** The handler has really ended, which may be later: one that ignores its signal keeps its slot. */
+  returned(run: Run): void
+}
+
 /** Until a transactional run for which there was no connection is tried again. */
 const NO_CONNECTION_MS = 1_000
 /** For functions that do not ask for it. */
@@ -90,7 +111,7 @@ const NO_HEADERS: Readonly<Record<string, string>> = Object.freeze({})
 
 export class Run implements CurrentJob {
   readonly row: ClaimedRow
-  readonly queue: string
+  readonly slot: Slot
   readonly spec: TaskSpec
   /** The text of the last progress, until it is stored. */
   unstoredProgress: string | undefined
@@ -106,14 +127,14 @@ export class Run implements CurrentJob {
   #args: readonly unknown[] | undefined
   #abortReason: TuskError | undefined
   #timer: NodeJS.Timeout | undefined
-  #decide: ((outcome: Outcome) => void) | undefined
+  #listener: RunListener | undefined
   #transaction: JobTransaction | undefined
   /** Its completion is on its way: too late for any other outcome. */
   #completing = false
 
-  constructor(row: ClaimedRow, queue: string, spec: TaskSpec, host: RunHost) {
+  constructor(row: ClaimedRow, slot: Slot, spec: TaskSpec, host: RunHost) {
     this.row = row
-    this.queue = queue
+    this.slot = slot
     this.spec = spec
     this.#host = host
   }
@@ -123,6 +144,9 @@ export class Run implements CurrentJob {
   }
   get task(): string {
     return this.row.task
+  }
+  get queue(): string {
+    return this.slot.queue
   }
   get args(): readonly unknown[] {
     if (this.#args === undefined) {
@@ -211,12 +235,9 @@ export class Run implements CurrentJob {
     if (!this.#completing) this.#settleOnce({ kind: "released" })
   }
 
-  /**
-   * Calls the handler. `decided` gets the outcome, once; `returned` is called when the handler has really ended, which may be later (one that
-   * ignores its signal keeps its slot). Neither this nor anything that the handler does throws out of here.
-   */
-  start(decided: (outcome: Outcome) => void, returned: () => void): void {
-    this.#decide = decided
+  /** Calls the handler. Neither this nor anything that the handler does throws out of here. */
+  start(listener: RunListener): void {
+    this.#listener = listener
     this.startedAt = performance.now()
     // A transactional one may wait for a connection first, and that is no time of its own.
     if (!this.spec.transactional) this.#startClock()
@@ -227,7 +248,7 @@ export class Run implements CurrentJob {
       later = isThenable(result)
     } catch (error) {
       this.#threw(error)
-      returned()
+      listener.returned(this)
       return
     }
     if (later) {
@@ -235,25 +256,30 @@ export class Run implements CurrentJob {
       Promise.resolve(result).then(
         (value) => {
           this.#gave(value)
-          returned()
+          listener.returned(this)
         },
         (error: unknown) => {
           this.#threw(error)
-          returned()
+          listener.returned(this)
         },
       )
     } else {
       this.#gave(result)
-      returned()
+      listener.returned(this)
     }
   }
 
   #call(): unknown {
-    return jobStorage.run(this, () => {
-      const { around } = this.#host
-      const handler = (): unknown => runTask(this.spec, this.args, this.spec.progress ? this.reportProgress : NO_REPORT)
-      return around.length === 0 ? handler() : compose<CurrentJob>(around, this, async () => handler())
-    })
+    return jobStorage.run(this, Run.#callIn, this)
+  }
+
+  static #callIn(run: Run): unknown {
+    const { around } = run.#host
+    return around.length === 0 ? run.#callHandler() : compose<CurrentJob>(around, run, async () => run.#callHandler())
+  }
+
+  #callHandler(): unknown {
+    return runTask(this.spec, this.args, this.spec.progress ? this.reportProgress : NO_REPORT)
   }
 
   /** The handler in a transaction with its completion. What it resolves with is of no use; the outcome is decided in here. */
@@ -348,7 +374,7 @@ export class Run implements CurrentJob {
     this.decided = true
     clearTimeout(this.#timer)
     this.#transaction?.abandon()
-    this.#decide?.(outcome)
+    this.#listener?.decided(this, outcome)
   }
 }
 

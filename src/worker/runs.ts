@@ -8,7 +8,7 @@ import { LeaseLostError, type TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { Outcome } from "./outcome.js"
-import { type ClaimedRow, Run, type RunHost } from "./run.js"
+import { type ClaimedRow, Run, type RunHost, type RunListener, type Slot } from "./run.js"
 
 export interface RunsOptions {
   readonly host: RunHost
@@ -16,9 +16,11 @@ export interface RunsOptions {
   readonly started: (run: Run) => void
   readonly decided: (run: Run, outcome: Outcome) => void
   readonly returned: (run: Run) => void
+  /** May be filled again. */
+  readonly freed: (slot: Slot) => void
 }
 
-export class Runs {
+export class Runs implements RunListener {
   readonly #options: RunsOptions
   readonly #open = new Set<Run>()
   /** The latest run of a job: after a time-out the same job may run here again while its first handler still goes on. */
@@ -37,25 +39,27 @@ export class Runs {
     return this.#open.values()
   }
 
-  /** Calls the handler; `done` gets the time that it took, in milliseconds. */
-  start(row: ClaimedRow, queue: string, spec: TaskSpec, done: (ranMs: number) => void): void {
-    const run = new Run(row, queue, spec, this.#options.host)
+  /** Calls the handler. */
+  start(row: ClaimedRow, slot: Slot, spec: TaskSpec): void {
+    const run = new Run(row, slot, spec, this.#options.host)
     this.#open.add(run)
     this.#byJob.set(row.id, run)
     this.#options.started(run)
-    run.start(
-      (outcome) => {
-        this.#options.decided(run, outcome)
-        this.#onChange?.()
-      },
-      () => {
-        this.#open.delete(run)
-        this.#options.returned(run)
-        if (this.#byJob.get(row.id) === run) this.#byJob.delete(row.id)
-        done(performance.now() - run.startedAt)
-        this.#onChange?.()
-      },
-    )
+    run.start(this)
+  }
+
+  decided(run: Run, outcome: Outcome): void {
+    this.#options.decided(run, outcome)
+    this.#onChange?.()
+  }
+
+  returned(run: Run): void {
+    this.#open.delete(run)
+    this.#options.returned(run)
+    if (this.#byJob.get(run.id) === run) this.#byJob.delete(run.id)
+    run.slot.returned(performance.now() - run.startedAt)
+    this.#options.freed(run.slot)
+    this.#onChange?.()
   }
 
   /** All may be lost, or not: aborted, and their jobs handed back if they are still ours when the database can be asked. */

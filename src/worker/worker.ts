@@ -30,7 +30,7 @@ import type { Outcome } from "./outcome.js"
 import { containRejections, drainOnSignals } from "./process-guard.js"
 import { Progress } from "./progress.js"
 import { Registration } from "./registration.js"
-import { type ClaimedRow, Run, type RunHost } from "./run.js"
+import { type ClaimedRow, Run, type RunHost, type Slot } from "./run.js"
 import { Runs } from "./runs.js"
 import { type Settlement, Settler, type Verdict } from "./settler.js"
 import { Sweeper } from "./sweeper.js"
@@ -121,6 +121,7 @@ export class QueueWorker implements Worker {
       started: (run) => this.#announcer.started(run),
       decided: (run, outcome) => this.#decided(run, outcome),
       returned: (run) => this.#heartbeat.ended(run),
+      freed: (slot) => this.#slotFree(slot.queue),
     })
     const claimHost: ClaimHost = {
       ...common,
@@ -130,12 +131,8 @@ export class QueueWorker implements Worker {
       reserved: 0,
       freeSlots: () => options.concurrency - this.#runs.size - claimHost.reserved,
       knownTasks: () => this.#registration.knownTasks(),
-      start: (row, queue, done) =>
-        this.#runs.start(row, queue, findTask(row.task) as TaskSpec, (ranMs) => {
-          done(ranMs)
-          this.#slotFree(queue)
-        }),
-      release: (rows, queue) => this.#release(rows, queue),
+      start: (row, slot) => this.#runs.start(row, slot, findTask(row.task) as TaskSpec),
+      release: (rows, slot) => this.#release(rows, slot),
       lookAround: () => this.#sweeper.soon(),
       failed: (error) => this.#claimFailed(error),
     }
@@ -288,9 +285,9 @@ export class QueueWorker implements Worker {
     else this.#settler.add({ run, outcome })
   }
 
-  #release(rows: readonly ClaimedRow[], queue: string): void {
+  #release(rows: readonly ClaimedRow[], slot: Slot): void {
     for (const row of rows) {
-      const run = new Run(row, queue, findTask(row.task) as TaskSpec, this.#host)
+      const run = new Run(row, slot, findTask(row.task) as TaskSpec, this.#host)
       run.decided = true
       this.#settler.add({ run, outcome: { kind: "released" } })
     }
