@@ -619,34 +619,32 @@ as $$
 declare
   durable boolean := false;
 begin
-  loop
-    return query
-    with lease as materialized (
-      select nextval('{schema}.lease_seq') as n, case when not durable then set_config('synchronous_commit', 'off', true) end
-    ), picked as materialized (
-      select p.id
-      from unnest(claim.priorities, claim.cursors) lane (priority, cursor)
-      cross join lateral (
-        select j.id from {schema}.jobs j
-        where j.state = 'waiting' and j.limit_group is null and j.queue = claim.queue and j.priority = lane.priority and j.seq > lane.cursor
-          and (j.expires_at is null or j.expires_at > now()) and j.task = any (claim.tasks)
-          and not exists (select from {schema}.queues q where q.name = claim.queue and (q.paused or q.concurrency is not null or q.rate_limit is not null))
-          and exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time())
-        order by j.seq limit claim.most for update skip locked
-      ) p
-      limit claim.most
-    )
-    update {schema}.jobs j
-    set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = claim.worker, lease = (select n from lease)
-    where j.id = any (array(select id from picked))
-    returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
-      date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
-      exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
-      date_part('epoch', j.expires_at - now()) * 1000 as ttl;
-    exit when found or durable or exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time());
+  if not exists (select from {schema}.epoch e where e.server_started_at = pg_postmaster_start_time()) then
     perform {schema}.begin_epoch();
     durable := true;
-  end loop;
+  end if;
+  return query
+  with lease as materialized (
+    select nextval('{schema}.lease_seq') as n, case when not durable then set_config('synchronous_commit', 'off', true) end
+  ), picked as materialized (
+    select p.id
+    from unnest(claim.priorities, claim.cursors) lane (priority, cursor)
+    cross join lateral (
+      select j.id from {schema}.jobs j
+      where j.state = 'waiting' and j.limit_group is null and j.queue = claim.queue and j.priority = lane.priority and j.seq > lane.cursor
+        and (j.expires_at is null or j.expires_at > now()) and j.task = any (claim.tasks)
+        and not exists (select from {schema}.queues q where q.name = claim.queue and (q.paused or q.concurrency is not null or q.rate_limit is not null))
+      order by j.seq limit claim.most for update skip locked
+    ) p
+    limit claim.most
+  )
+  update {schema}.jobs j
+  set state = 'active', attempt = j.attempt + 1, started_at = now(), worker_id = claim.worker, lease = (select n from lease)
+  where j.id = any (array(select id from picked))
+  returning j.id, j.seq, j.priority, j.lease, j.task, j.attempt, j.max_attempts, j.args, j.options, j.headers,
+    date_part('epoch', j.created_at) as created_at, date_part('epoch', j.scheduled_for) as scheduled_for,
+    exists (select from {schema}.subscribers where expires_at > now()) as subscribed,
+    date_part('epoch', j.expires_at - now()) * 1000 as ttl;
 end
 $$`,
   claim_limited: `create or replace function {schema}.claim_limited(in_queue text, most integer, worker uuid, known text[], after bigint, until bigint)

@@ -55,7 +55,7 @@ export const one = (tusk: Tusk, options = {}): Promise<Job<unknown>> => plain.wi
 const scheduled = (tusk: Tusk): Promise<unknown> => plain.with({ via: tusk }).schedule("s", { every: "1h" }, 1)
 
 export const CALLS: readonly Call[] = [
-  { name: "enqueue()", loses: "pgtusk_add_job_", shows: [], act: (tusk) => one(tusk), outcome: "repeated" },
+  { name: "enqueue()", loses: "pgtusk_add_job_", shows: ["sql add_job"], act: (tusk) => one(tusk), outcome: "repeated" },
   {
     name: "enqueue() that wakes nobody",
     loses: "pgtusk_insert_job_",
@@ -73,7 +73,7 @@ export const CALLS: readonly Call[] = [
   {
     name: "enqueueMany()",
     loses: "pgtusk_add_batch_",
-    shows: [],
+    shows: ["sql add_batch"],
     act: (tusk) => tusk.enqueueMany([plain.call(1), second.call(2)]),
     outcome: "repeated",
   },
