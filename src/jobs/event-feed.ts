@@ -28,6 +28,8 @@ export class EventFeed {
   readonly #logger: Logger
   readonly #listen: () => Promise<void>
   readonly #id = randomUUID()
+  /** Of jobs that are being stored: their first events. */
+  readonly #firsts = new Map<string, JobEvent>()
   #wanted = false
   #pending: JobEvent[] = []
   #sending: Promise<void> | undefined
@@ -52,7 +54,28 @@ export class EventFeed {
     return this.#wanted || this.#hub.wants(name)
   }
 
+  /**
+   * These jobs are being stored. A worker of this process may start one before its producer hears that it is there; the event that it was added comes
+   * first all the same. To be followed by `stored` or `forget` for each.
+   */
+  storing(firsts: readonly JobEvent[]): void {
+    for (const event of firsts) this.#firsts.set(event.id, event)
+  }
+
+  /** It is there, in this queue. */
+  stored(id: string, queue: string): void {
+    const first = this.#firsts.get(id)
+    if (first === undefined) return
+    this.#firsts.delete(id)
+    this.emit({ ...first, queue })
+  }
+
+  forget(id: string): void {
+    this.#firsts.delete(id)
+  }
+
   emit(event: JobEvent): void {
+    if (this.#firsts.size > 0) this.stored(event.id, event.queue)
     this.emitHere(event)
     this.emitElsewhere(event)
   }

@@ -11,7 +11,7 @@ import { buildDraft } from "../task/draft.js"
 import type { Draft } from "../task/draft-types.js"
 import type { EnqueueDraft, EnqueueMiddleware } from "../task/types.js"
 import { JobAdmin } from "./admin.js"
-import { Enqueuer } from "./enqueuer.js"
+import { type Added, Enqueuer } from "./enqueuer.js"
 import { EventFeed } from "./event-feed.js"
 import { EnqueuedJob, type JobContext, JobHandle } from "./job.js"
 import type { Job, JobEventName, JobRef } from "./types.js"
@@ -71,10 +71,21 @@ export class Jobs {
     const drafts = plain.map((draft, i) => withEdges(draft, requests[i]!, ids))
     const { enqueuer } = this.#partsOf(await this.#database.connect())
     if (executor !== undefined) await this.#database.readyIn(executor)
-    const added = executor === undefined ? await enqueuer.add(drafts, ids) : await enqueuer.addIn(executor, drafts, ids)
-    return added.map(({ id, queue, created }, i) => {
-      return this.#stored(id, drafts[i]!.task, queue, created)
-    })
+    // In a transaction nobody else sees them yet.
+    if (executor !== undefined) return this.#handles(await enqueuer.addIn(executor, drafts, ids), drafts)
+    if (!this.events.wants("job:added")) return this.#handles(await enqueuer.add(drafts, ids), drafts)
+    this.events.storing(drafts.map(({ task, queue = "default" }, i) => ({ name: "job:added", id: ids[i]!, task, queue, at: new Date() })))
+    try {
+      const added = await enqueuer.add(drafts, ids)
+      for (const { id, queue, created } of added) if (created) this.events.stored(id, queue)
+      return this.#handles(added, drafts, true)
+    } finally {
+      for (const id of ids) this.events.forget(id)
+    }
+  }
+
+  #handles(added: readonly Added[], drafts: readonly Draft[], told = false): Job<any>[] {
+    return added.map(({ id, queue, created }, i) => this.#stored(id, drafts[i]!.task, queue, created, told))
   }
 
   async #throughMiddleware(request: EnqueueRequest): Promise<EnqueueRequest> {
@@ -88,10 +99,11 @@ export class Jobs {
     return { ...request, args: draft.args, options: draft.options }
   }
 
-  #stored(id: string, task: string, queue: string, created: boolean): Job<any> {
+  /** `told`: that it was added. */
+  #stored(id: string, task: string, queue: string, created: boolean, told = false): Job<any> {
     const name: JobEventName = created ? "job:added" : "job:deduplicated"
     // In a transaction the job may yet be rolled back; the event tells of the call.
-    if (this.events.wants(name)) this.events.emit({ name, id, task, queue, at: new Date() })
+    if (!(created && told) && this.events.wants(name)) this.events.emit({ name, id, task, queue, at: new Date() })
     return new EnqueuedJob(id, task, queue, created, this.#open)
   }
 

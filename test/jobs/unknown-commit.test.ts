@@ -65,6 +65,20 @@ describe.each(kinds)("the answer to the insert of %s is lost", (_, options, stat
   })
 })
 
+test("its event comes before those of its run, although its producer hears of it later, and once", async () => {
+  const tusk = openTusk({ connectionString: proxy.url })
+  const events: string[] = []
+  tusk.events.on("*", (event) => void events.push(event.name))
+  await startWorker(tusk, { queues: ["default"], poll: "100ms" })
+  const lost = proxy.loseReplies('"tusk".add_job(', { keepOpen: true })
+  const enqueued = once.with({ via: tusk }).enqueue("a")
+  await lost
+  await waitFor(() => events.includes("job:completed"))
+  proxy.drop()
+  await enqueued
+  expect(events).toEqual(["job:added", "job:started", "job:completed"])
+})
+
 test("a key that went to another job meanwhile does not take the handle along", async () => {
   await startWorker(on.tusk, { queues: ["default"], poll: "100ms" })
   const tusk = openTusk({ connectionString: proxy.url })
