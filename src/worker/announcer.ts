@@ -1,4 +1,9 @@
-/** Tells listeners, here and in other processes, what happens to the jobs of a worker. What nobody listens to is not even made. */
+/**
+ * Tells listeners, here and in other processes, what happens to the jobs of a worker. What nobody listens to is not even made.
+ *
+ * Invariant: the events of a job come in order, also when it is claimed and starts again before the answer to its last run's outcome has come, on another
+ * connection: what its new run does is told after that.
+ */
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { JobEvent, JobEventName, JobFailure } from "../jobs/types.js"
 import type { Outcome } from "./outcome.js"
@@ -20,8 +25,17 @@ const NAMES: Readonly<Partial<Record<Outcome["kind"], JobEventName>>> = {
   snoozed: "job:snoozed",
 }
 
+/** An outcome is on its way to the database. */
+interface Unanswered {
+  readonly run: Run
+  /** What the job's next run has done since. */
+  readonly waiting: (() => void)[]
+}
+
 export class Announcer {
   readonly #events: EventFeed
+  /** By job, in the order of its runs. */
+  readonly #unanswered = new Map<string, Unanswered[]>()
 
   constructor(events: EventFeed) {
     this.#events = events
@@ -31,9 +45,18 @@ export class Announcer {
     this.#tell("job:started", run, { attempt: run.attempt })
   }
 
+  /** Its outcome is on its way; `settled` follows. */
+  decided(run: Run): void {
+    if (!this.#events.wants("job:started")) return
+    const runs = this.#unanswered.get(run.id)
+    if (runs === undefined) this.#unanswered.set(run.id, [{ run, waiting: [] }])
+    else runs.push({ run, waiting: [] })
+  }
+
   /** Listeners here hear of every report. */
   progressed(run: Run, fraction: number, data: unknown): void {
-    this.#events.emitHere(event("job:progress", run, progressDetails(run, fraction, data)))
+    const told = event("job:progress", run, progressDetails(run, fraction, data))
+    this.#inTurn(run, () => this.#events.emitHere(told))
   }
 
   /** Listeners elsewhere hear of the latest report, a few times a second and at the end. */
@@ -41,11 +64,25 @@ export class Announcer {
     const last = run.lastProgress
     if (last === undefined || last.told) return
     last.told = true
-    this.#events.emitElsewhere(event("job:progress", run, progressDetails(run, last.fraction, last.data)))
+    const told = event("job:progress", run, progressDetails(run, last.fraction, last.data))
+    this.#inTurn(run, () => this.#events.emitElsewhere(told))
   }
 
   /** The database has answered to an outcome. */
-  settled({ run, outcome }: Settlement, verdict: Verdict): void {
+  settled(settlement: Settlement, verdict: Verdict): void {
+    this.#settled(settlement, verdict)
+    const { run } = settlement
+    const runs = this.#unanswered.get(run.id) ?? []
+    const at = runs.findIndex((one) => one.run === run)
+    if (at < 0) return
+    const before = runs[at - 1]
+    const [{ waiting }] = runs.splice(at, 1) as [Unanswered]
+    if (runs.length === 0) this.#unanswered.delete(run.id)
+    if (before !== undefined) before.waiting.push(...waiting)
+    else for (const tell of waiting) tell()
+  }
+
+  #settled({ run, outcome }: Settlement, verdict: Verdict): void {
     if (verdict === "lost") return
     this.latestProgress(run)
     if (typeof verdict === "object") {
@@ -57,7 +94,19 @@ export class Announcer {
   }
 
   #tell(name: JobEventName, run: Run, details: Details): void {
-    if (this.#events.wants(name)) this.#events.emit(event(name, run, details))
+    if (!this.#events.wants(name)) return
+    const told = event(name, run, details)
+    this.#inTurn(run, () => this.#events.emit(told))
+  }
+
+  #inTurn(run: Run, tell: () => void): void {
+    const runs = this.#unanswered.get(run.id)
+    if (runs === undefined) return tell()
+    // What it has still to tell comes before its own outcome, and after that of the run before.
+    const at = runs.findIndex((one) => one.run === run)
+    const before = at < 0 ? runs.at(-1) : runs[at - 1]
+    if (before === undefined) tell()
+    else before.waiting.push(tell)
   }
 }
 

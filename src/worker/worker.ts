@@ -282,7 +282,10 @@ export class QueueWorker implements Worker {
     this.#progress.forget(run)
     if (outcome.kind === "lost") return
     if (outcome.kind === "recorded") this.#settler.recorded(run, outcome.row)
-    else this.#settler.add({ run, outcome })
+    else {
+      this.#announcer.decided(run)
+      this.#settler.add({ run, outcome })
+    }
   }
 
   #release(rows: readonly ClaimedRow[], slot: Slot): void {
