@@ -100,8 +100,7 @@ export class Announcer {
   }
 
   #inTurn(run: Run, tell: () => void): void {
-    const runs = this.#unanswered.get(run.id)
-    if (runs === undefined) return tell()
+    const runs = this.#unanswered.get(run.id) ?? []
     // What it has still to tell comes before its own outcome, and after that of the run before.
     const at = runs.findIndex((one) => one.run === run)
     const before = at < 0 ? runs.at(-1) : runs[at - 1]
