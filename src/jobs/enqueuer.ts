@@ -176,10 +176,11 @@ export class Enqueuer {
     const insert = { ...(bare === undefined ? insert_jobs : insert_job), values }
     const wakes = drafts.some((d) => d.wake)
     const rides = wakes && notifier.mayRide()
+    const add = bare === undefined ? add_batch : add_job
+    const query = rides ? { ...add, values: [...values, notifier.channel, notifier.self], inTransaction: insert } : insert
     let row: InsertedRow
     try {
-      const add = { ...(bare === undefined ? add_batch : add_job), values: [...values, notifier.channel, notifier.self], inTransaction: insert }
-      row = (await this.#runner.run<InsertedRow>(rides ? add : insert))[0]!
+      row = (await this.#runner.run<InsertedRow>(query))[0]!
     } catch (error) {
       // It has committed when it wakes, and that may fail too; not by a job's own values.
       const state = sqlStateOf(error) ?? ""

@@ -18,8 +18,13 @@ export function runTask(spec: TaskSpec, args: readonly unknown[], report: Report
         "or enqueue it and let a worker run it",
     )
   }
-  if (input === undefined) return spec.progress ? handler(report, ...args) : handler(...args)
-  const run = (passed: readonly unknown[]): unknown => (spec.progress ? handler(report, ...passed) : handler(...passed))
+  if (input === undefined) return call(handler, args, spec.progress, report)
   const output = validateArgs(input, args, spec.name)
-  return output instanceof Promise ? output.then((value) => run([value])) : run([output])
+  return output instanceof Promise
+    ? output.then((value) => call(handler, [value], spec.progress, report))
+    : call(handler, [output], spec.progress, report)
+}
+
+function call(handler: NonNullable<TaskSpec["handler"]>, args: readonly unknown[], progress: TaskSpec["progress"], report: ReportProgress): unknown {
+  return progress ? handler(report, ...args) : handler(...args)
 }
