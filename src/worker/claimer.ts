@@ -3,7 +3,8 @@
  *
  * Invariants: never more runs than slots; what is claimed ahead is bounded by what fast handlers will finish in about 50 ms, and goes back when
  * it has waited for a second; one claim of a queue is on its way at a time; nothing is claimed while the worker is paused, stopping, or has too
- * many outcomes unrecorded.
+ * many outcomes unrecorded; while jobs with limits and jobs without both wait, each kind has half of the slots. (Turns alone would not do: a limited
+ * claim is on its way for milliseconds, and whatever slots become free meanwhile would all go to the others.)
  */
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
@@ -28,7 +29,9 @@ export interface ClaimHost {
   mayClaim(): boolean
   /** Slots of the worker that limited claims on their way may fill. */
   reserved: number
-  /** Slots left in the worker as a whole. */
+  /** Slots of the worker as a whole. */
+  readonly slots: number
+  /** Those of them that are free. */
   freeSlots(): number
   /** Names of the tasks that have a handler here. */
   knownTasks(): readonly string[]
@@ -62,9 +65,10 @@ export class QueueClaimer implements Slot {
   #buffer: ClaimedRow[] = []
   #at = 0
   #running = 0
+  #runningLimited = 0
   #claiming: Promise<void> | undefined
   #claimingLimited: Promise<void> | undefined
-  /** Both ways have work: they take turns. */
+  /** Of an odd number of slots both kinds have the odd one in turn. */
   #limitedWasLast = false
   #lastLimit = 0
   #samples = 0
@@ -132,8 +136,7 @@ export class QueueClaimer implements Slot {
     if (this.#pumping) return
     this.#pumping = true
     try {
-      if (this.limited.ready) this.#pumpLimited()
-      while (this.buffered > 0 && this.#free() > 0) {
+      while (this.buffered > 0 && (this.#buffer[this.#at]!.limited ? this.#free() : this.#freeForPlain()) > 0) {
         if (!this.#host.holdsLease()) this.releaseAll()
         else if (performance.now() >= this.#buffer[this.#at]!.staleAt) this.#host.release([this.#next()], this)
         else this.#startNext()
@@ -142,6 +145,7 @@ export class QueueClaimer implements Slot {
       this.#pumping = false
     }
     this.#watchBuffer()
+    if (this.limited.ready) this.#pumpLimited()
     if (this.#claiming === undefined && this.lanes.hot && !this.limited.whole && this.#host.mayClaim()) {
       const limit = this.#limit()
       if (limit > 0) this.#claiming = this.#claim(limit)
@@ -181,12 +185,14 @@ export class QueueClaimer implements Slot {
   #startNext(): void {
     const row = this.#next()
     this.#running++
+    if (row.limited) this.#runningLimited++
     this.#limitedWasLast = row.limited
     this.#host.start(row, this)
   }
 
-  returned(ranMs: number): void {
+  returned(row: ClaimedRow, ranMs: number): void {
     this.#running--
+    if (row.limited) this.#runningLimited--
     this.#samples++
     this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
   }
@@ -198,7 +204,7 @@ export class QueueClaimer implements Slot {
   }
 
   #limit(): number {
-    const free = this.#free()
+    const free = this.#freeForPlain()
     const ahead = this.#ahead()
     // Claimed ahead in halves, so that the next batch arrives before this one is used up.
     if (this.buffered > ahead / 2) return 0
@@ -212,20 +218,31 @@ export class QueueClaimer implements Slot {
     return Math.min(this.concurrency - this.#running - this.limited.reserved, this.#host.freeSlots())
   }
 
-  /** Half of the free slots when there is other work too, in turn with it. */
-  #pumpLimited(): void {
-    const others = this.buffered > 0 || (this.lanes.hot && !this.limited.whole)
+  /** Of those, what jobs without limits may have. */
+  #freeForPlain(): number {
     const free = this.#free()
-    if (free <= 0 || (others && this.#limitedWasLast) || !this.#host.mayClaim()) return
+    return this.limited.active ? Math.min(free, this.#share(false) - this.#running + this.#runningLimited) : free
+  }
+
+  /** The half of one kind while both have work. */
+  #share(limited: boolean): number {
+    const half = Math.min(this.concurrency, this.#host.slots) / 2
+    return this.#limitedWasLast === limited ? Math.floor(half) : Math.ceil(half)
+  }
+
+  #pumpLimited(): void {
+    if (!this.#host.mayClaim()) return
+    const others = this.buffered > 0 || (this.lanes.hot && !this.limited.whole)
+    const free = others ? Math.min(this.#free(), this.#share(true) - this.#runningLimited) : this.#free()
+    if (free <= 0) return
     this.#limitedWasLast = true
-    this.#claimingLimited = this.#claimLimited(others ? Math.ceil(free / 2) : free)
+    this.#claimingLimited = this.#claimLimited(free)
   }
 
   async #claimLimited(limit: number): Promise<void> {
     const sent = performance.now()
     try {
-      const rows = await this.limited.claim(limit)
-      if (rows.length > 0) this.#take(rows, sent, true)
+      await this.limited.claim(limit, (rows) => this.#take(rows, sent, true))
     } catch (error) {
       this.#host.failed(error)
       return

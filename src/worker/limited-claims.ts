@@ -79,6 +79,11 @@ export class LimitedClaims {
     return this.#hot && this.reserved === 0
   }
 
+  /** There may be something to claim, or a claim is on its way. */
+  get active(): boolean {
+    return this.#hot || this.reserved > 0
+  }
+
   /** There may be something to start. */
   hint(): void {
     this.#hot = true
@@ -114,8 +119,8 @@ export class LimitedClaims {
     if (this.#tellTimer !== undefined) this.#tellNow()
   }
 
-  /** Takes up to `limit` jobs; the slots are reserved until it returns. */
-  async claim(limit: number): Promise<ClaimedRow[]> {
+  /** Takes up to `limit` jobs; the slots are reserved until `take` has them. */
+  async claim(limit: number, take: (rows: ClaimedRow[]) => void): Promise<void> {
     this.reserved = limit
     this.#host.reserved += limit
     this.#hinted = false
@@ -140,7 +145,7 @@ export class LimitedClaims {
       const rows = values.map(claimedRow)
       for (const row of rows) row.limited = true
       this.#learn(next, rows.length, limit)
-      return rows
+      if (rows.length > 0) take(rows)
     } finally {
       this.reserved = 0
       this.#host.reserved -= limit

@@ -92,8 +92,8 @@ export interface RunHost {
 /** Where a run has its place. */
 export interface Slot {
   readonly queue: string
-  /** The handler has returned, after so many milliseconds. */
-  returned(ranMs: number): void
+  /** The job's handler has returned, after so many milliseconds. */
+  returned(row: ClaimedRow, ranMs: number): void
 }
 
 export interface RunListener {

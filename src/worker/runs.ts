@@ -57,7 +57,7 @@ export class Runs implements RunListener {
     this.#open.delete(run)
     this.#options.returned(run)
     if (this.#byJob.get(run.id) === run) this.#byJob.delete(run.id)
-    run.slot.returned(performance.now() - run.startedAt)
+    run.slot.returned(run.row, performance.now() - run.startedAt)
     this.#options.freed(run.slot)
     this.#onChange?.()
   }

@@ -129,6 +129,7 @@ export class QueueWorker implements Worker {
       mayClaim: () => this.#mayClaim(),
       holdsLease: () => this.#heartbeat.holdsLease,
       reserved: 0,
+      slots: options.concurrency,
       freeSlots: () => options.concurrency - this.#runs.size - claimHost.reserved,
       knownTasks: () => this.#registration.knownTasks(),
       start: (row, slot) => this.#runs.start(row, slot, findTask(row.task) as TaskSpec),
