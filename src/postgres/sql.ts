@@ -195,11 +195,14 @@ $$`,
 language plpgsql
 as $$
 begin
+  perform set_config('synchronous_commit', 'off', true);
   select i.lanes, i.due_ms, i.subscribed into lanes, due_ms, subscribed
   from {schema}.insert_jobs(ids, queues, tasks, priorities, max_attempts, args, delays, instants, ttls, headers, options, concurrency_keys, rate_keys) i;
   commit;
   perform set_config('synchronous_commit', 'off', true);
   told := {schema}.wake(channel, lanes, due_ms, '@' || self);
+  commit;
+  perform pg_logical_emit_message(true, 'pgtusk', '');
 end
 $$`,
   add_job: `create or replace procedure {schema}.add_job(in_id uuid, in_queue text, in_task text, in_priority smallint, in_max_attempts integer, in_args jsonb, in_headers jsonb,
@@ -207,6 +210,7 @@ $$`,
 language plpgsql
 as $$
 begin
+  perform set_config('synchronous_commit', 'off', true);
   insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options)
   values (in_id, in_queue, in_task, in_priority, in_max_attempts, in_args, in_headers, in_options)
   returning jobs.seq, exists (select from {schema}.subscribers s where s.expires_at > now()) into seq, subscribed;
@@ -214,7 +218,9 @@ begin
   told := pg_notification_queue_usage() <= 0.5;
   if told then
     perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+    commit;
   end if;
+  perform pg_logical_emit_message(true, 'pgtusk', '');
 end
 $$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
@@ -261,6 +267,7 @@ begin
   if repeated then
     select coalesce(array_agg(x.id), '{}') into known
     from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
+    perform pg_logical_emit_message(true, 'pgtusk', '');
   end if;
   while any_key loop
     for draft in

@@ -247,11 +247,14 @@ CREATE OR REPLACE PROCEDURE tusk.add_batch(IN ids uuid[], IN queues text[], IN t
  LANGUAGE plpgsql
 AS $procedure$
 begin
+  perform set_config('synchronous_commit', 'off', true);
   select i.lanes, i.due_ms, i.subscribed into lanes, due_ms, subscribed
   from tusk.insert_jobs(ids, queues, tasks, priorities, max_attempts, args, delays, instants, ttls, headers, options, concurrency_keys, rate_keys) i;
   commit;
   perform set_config('synchronous_commit', 'off', true);
   told := tusk.wake(channel, lanes, due_ms, '@' || self);
+  commit;
+  perform pg_logical_emit_message(true, 'pgtusk', '');
 end
 $procedure$;
 
@@ -259,6 +262,7 @@ CREATE OR REPLACE PROCEDURE tusk.add_job(IN in_id uuid, IN in_queue text, IN in_
  LANGUAGE plpgsql
 AS $procedure$
 begin
+  perform set_config('synchronous_commit', 'off', true);
   insert into tusk.jobs (id, queue, task, priority, max_attempts, args, headers, options)
   values (in_id, in_queue, in_task, in_priority, in_max_attempts, in_args, in_headers, in_options)
   returning jobs.seq, exists (select from tusk.subscribers s where s.expires_at > now()) into seq, subscribed;
@@ -266,7 +270,9 @@ begin
   told := pg_notification_queue_usage() <= 0.5;
   if told then
     perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+    commit;
   end if;
+  perform pg_logical_emit_message(true, 'pgtusk', '');
 end
 $procedure$;
 
