@@ -61,6 +61,7 @@ const enqueue = step(
       stored = await real.enqueue({ ...draft, edges: [...edges].map(([parent, onFailure]) => ({ job: parent.id, onFailure })) })
     } catch (error) {
       if ((error as { code?: string }).code !== "UNKNOWN_JOB") throw error
+      await real.unlocked()
     }
     const known = new Set(model.jobs)
     const job = model.enqueue({

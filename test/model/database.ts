@@ -72,6 +72,14 @@ export class Real {
       .enqueue()
   }
 
+  /**
+   * Resolves when nobody holds a lock on a job. Postgres tells of an error before it takes the transaction back, so a call that was refused may hold its
+   * parents for a moment more, and a claim would pass over them.
+   */
+  async unlocked(): Promise<void> {
+    await this.db.query("select from tusk.jobs for update")
+  }
+
   async register(worker: string): Promise<void> {
     await this.#run("register_worker", [worker, 20_000, 1, "host", "0", [QUEUE], ["sturdy", "fragile"]])
   }
