@@ -1,13 +1,13 @@
 /**
  * Stores drafts. Concurrent calls of one process fold: while a statement is on its way, the next ones wait and leave together; a caller who
- * waits for each call in turn pays nothing for it.
+ * waits for each call in turn pays nothing for it. Very many leave in two halves by turns: while the server stores one, this process tells the callers of
+ * the other, and makes what they call next.
  *
  * Invariants: a call's jobs are stored all or none; the order of the calls is the order of their jobs' seq; a call that cannot be stored fails
  * alone; a statement whose answer was lost is repeated with the same ids, which changes nothing if it had been committed.
  */
 import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
-import { arrayOfTexts, arrayOfWords } from "../postgres/array-text.js"
 import type { Executor } from "../postgres/executor.js"
 import { connectionError, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
@@ -18,6 +18,7 @@ import type { Statements } from "../postgres/statements.js"
 import { type LaneHint, lanesOf, type Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
 import type { Draft } from "../task/draft-types.js"
+import { columns, draftsText, fields, isBare, isPlain, priorityOf, queueOf } from "./draft-values.js"
 import type { EventFeed } from "./event-feed.js"
 
 /** A stored job, or the owner of its id or key. */
@@ -31,8 +32,22 @@ export interface Added {
 interface Unit {
   readonly drafts: readonly Draft[]
   readonly ids: readonly string[]
+  /** An insert is enough for them. */
+  readonly plain: boolean
   readonly resolve: (added: Added[]) => void
   readonly reject: (error: unknown) => void
+}
+
+/** Calls that leave with one statement. */
+interface Batch {
+  readonly units: readonly Unit[]
+  readonly drafts: readonly Draft[]
+  readonly ids: readonly string[]
+  readonly plain: boolean
+  /** It is one job, and there is nothing to be computed for it. */
+  readonly bare: Draft | undefined
+  /** Of an insert. */
+  readonly values: readonly unknown[]
 }
 
 /** Rows and bytes of one statement; beyond, more statements follow. */
@@ -40,6 +55,8 @@ const MAX_ROWS = 5_000
 const MAX_BYTES = 8 * 1024 * 1024
 /** A plain insert is several times cheaper than add_jobs, but a statement costs a round trip: shorter runs of one kind join the others. */
 const MIN_RUN = 100
+/** So many calls and fewer leave together. */
+const MIN_HALF = 250
 
 export class Enqueuer {
   readonly #runner: Runner
@@ -53,6 +70,10 @@ export class Enqueuer {
   readonly #ready: () => Promise<void>
   readonly #work = new SerialWork(() => this.#storeQueue())
   #queue: Unit[] = []
+  /** Calls in the last statement. */
+  #left = 0
+  /** What leaves next, made while another statement is on its way. */
+  #prepared: Batch | undefined
 
   /** `ready` resolves once the schema is known to fit. */
   constructor(options: {
@@ -79,7 +100,7 @@ export class Enqueuer {
   add(drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
-      this.#queue.push({ drafts, ids, resolve, reject })
+      this.#queue.push({ drafts, ids, plain: drafts.every(isPlain), resolve, reject })
       this.#work.ask()
     })
   }
@@ -113,24 +134,39 @@ export class Enqueuer {
     try {
       await this.#ready()
     } catch (error) {
-      for (const unit of this.#queue.splice(0)) unit.reject(error)
+      for (const unit of [...(this.#prepared?.units ?? []), ...this.#queue.splice(0)]) unit.reject(error)
+      this.#prepared = undefined
       return
     }
-    while (this.#queue.length > 0) await this.#storeAll(this.#next())
+    for (;;) {
+      const batch = this.#prepared ?? this.#next()
+      this.#prepared = undefined
+      if (batch === undefined) return
+      await this.#storeAll(batch)
+    }
+  }
+
+  /** Makes the next half, when there is one. */
+  #prepare(): void {
+    if (this.#prepared === undefined && this.#queue.length >= MIN_HALF) this.#prepared = this.#next()
   }
 
   /** The calls that leave with the next statement, in order. Runs of calls of one kind, unless they would fall apart into small ones. */
-  #next(): Unit[] {
-    const ofOneKind = this.#fitting((unit) => unit.drafts.every(isPlain) === this.#queue[0]!.drafts.every(isPlain))
+  #next(): Batch | undefined {
+    if (this.#queue.length === 0) return undefined
+    const ofOneKind = this.#fitting((unit) => unit.plain === this.#queue[0]!.plain)
     const count = ofOneKind < MIN_RUN ? this.#fitting(() => true) : ofOneKind
-    return this.#queue.splice(0, count)
+    // Half of all who call: of those that wait, and those that have just been served and may call again.
+    this.#left = Math.min(count, Math.max(MIN_HALF, Math.ceil((this.#queue.length + this.#left) / 2)))
+    return batchOf(this.#queue.splice(0, this.#left))
   }
 
   /** How many calls from the first on fit one statement; at least one. */
   #fitting(joins: (unit: Unit) => boolean): number {
     let rows = 0
     let bytes = 0
-    for (const [i, unit] of this.#queue.entries()) {
+    for (let i = 0; i < this.#queue.length; i++) {
+      const unit = this.#queue[i]!
       rows += unit.drafts.length
       for (const draft of unit.drafts) bytes += draft.args.length
       if (i > 0 && (rows > MAX_ROWS || bytes > MAX_BYTES || !joins(unit))) return i
@@ -139,40 +175,33 @@ export class Enqueuer {
   }
 
   /** Stores each call that can be stored. When the server refuses the statement, halves find out whose fault it is, in the order of the calls. */
-  async #storeAll(batch: readonly Unit[]): Promise<void> {
+  async #storeAll(batch: Batch): Promise<void> {
+    const { units } = batch
     try {
-      await this.#store(batch)
+      await this.#patiently(async (unknown) => {
+        if (batch.plain && !unknown) await this.#insert(batch)
+        else await this.#addJobs(batch, unknown)
+      })
     } catch (error) {
       // A connection that is gone, a right that is missing, a server that is full: nobody's fault, and all hear of it.
-      if (batch.length === 1 || error instanceof ConnectionError || isTransient(error)) {
-        for (const unit of batch) unit.reject(error)
+      if (units.length === 1 || error instanceof ConnectionError || isTransient(error)) {
+        for (const unit of units) unit.reject(error)
         return
       }
-      const half = batch.length >> 1
-      await this.#storeAll(batch.slice(0, half))
-      await this.#storeAll(batch.slice(half))
+      const half = units.length >> 1
+      await this.#storeAll(batchOf(units.slice(0, half)))
+      await this.#storeAll(batchOf(units.slice(half)))
     }
-  }
-
-  async #store(batch: readonly Unit[]): Promise<void> {
-    const drafts = batch.flatMap((unit) => unit.drafts)
-    const ids = batch.flatMap((unit) => unit.ids)
-    const plain = drafts.every(isPlain)
-    await this.#patiently(async (unknown) => {
-      if (plain && !unknown) await this.#insert(batch, drafts, ids)
-      else await this.#addJobs(batch, drafts, ids, unknown)
-    })
   }
 
   #patiently<T>(work: (unknown: boolean) => Promise<T>): Promise<T> {
     return patiently({ logger: this.#logger, what: "enqueue", whether: "Whether the job was stored" }, work)
   }
 
-  async #insert(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[]): Promise<void> {
+  async #insert(batch: Batch): Promise<void> {
     const { insert_job, add_job, insert_jobs, add_batch } = this.#statements
     const notifier = this.#notifier
-    const bare = drafts.length === 1 && isBare(drafts[0]!) ? drafts[0] : undefined
-    const values = bare === undefined ? columns(drafts, ids) : fields(bare, ids[0]!)
+    const { drafts, bare, values } = batch
     const insert = { ...(bare === undefined ? insert_jobs : insert_job), values }
     const wakes = drafts.some((d) => d.wake)
     const rides = wakes && notifier.mayRide()
@@ -185,24 +214,32 @@ export class Enqueuer {
       // It has committed when it wakes, and that may fail too; not by a job's own values.
       const state = sqlStateOf(error) ?? ""
       if (!rides || error instanceof ConnectionError || ["22", "23"].includes(state.slice(0, 2))) throw error
-      return await this.#addJobs(batch, drafts, ids, true)
+      return await this.#addJobs(batch, true)
     }
     this.#events.seen(row.subscribed)
-    // Committed. The callers go on; where nobody was told, the other processes hear of it in a moment.
-    for (const unit of batch) unit.resolve(plainlyAdded(unit.drafts, unit.ids))
+    // Committed. The callers go on, when the next statement is on its way; where nobody was told, the other processes hear of it in a moment.
+    const tell = (): void => {
+      for (const unit of batch.units) unit.resolve(plainlyAdded(unit.drafts, unit.ids))
+    }
+    if (this.#queue.length === 0 && this.#prepared === undefined) tell()
+    else
+      setImmediate(() => {
+        tell()
+        setImmediate(() => this.#prepare())
+      })
     if (!wakes) return
     const lanes = bare === undefined ? lanesOf(row.lanes) : [{ queue: queueOf(bare), priority: priorityOf(bare), seq: Number(row.seq) }]
     if (row.told === true) notifier.told(lanes, row.due_ms)
     else notifier.wake(lanes, row.due_ms)
   }
 
-  async #addJobs(batch: readonly Unit[], drafts: readonly Draft[], ids: readonly string[], repeated: boolean): Promise<void> {
+  async #addJobs({ units, drafts, ids }: Batch, repeated: boolean): Promise<void> {
     const rows = await this.#translated(drafts, () =>
       this.#runner.run<AddedRow>({ text: this.#addJobsText, values: [draftsText(drafts, ids), null, repeated] }),
     )
     const added = addedOf(rows)
     let at = 0
-    for (const unit of batch) {
+    for (const unit of units) {
       unit.resolve(added.slice(at, at + unit.drafts.length))
       at += unit.drafts.length
     }
@@ -230,58 +267,13 @@ export class Enqueuer {
   }
 }
 
-/** One value where all have the same, which the statement then takes for all; else one each. */
-function common<T>(drafts: readonly Draft[], pick: (draft: Draft) => T): T[] {
-  const first = pick(drafts[0]!)
-  return drafts.every((draft) => pick(draft) === first) ? [first] : drafts.map(pick)
-}
-
-/** Null where no draft has one. */
-function optional<T>(drafts: readonly Draft[], pick: (draft: Draft) => T | undefined): (T | null)[] | null {
-  return drafts.some((draft) => pick(draft) !== undefined) ? drafts.map((draft) => pick(draft) ?? null) : null
-}
-
-function texts(drafts: readonly Draft[], pick: (draft: Draft) => string | undefined): string | null {
-  const values = optional(drafts, pick)
-  return values && arrayOfTexts(values)
-}
-
-function numbers(drafts: readonly Draft[], pick: (draft: Draft) => number | undefined): string | null {
-  const values = optional(drafts, pick)
-  return values && arrayOfWords(values)
-}
-
-function json(value: object | undefined): string | undefined {
-  return value === undefined ? undefined : JSON.stringify(value)
-}
-
-const queueOf = ({ queue = "default" }: Draft): string => queue
-const priorityOf = ({ priority = 5 }: Draft): number => priority
-const attemptsOf = ({ maxAttempts = 1 }: Draft): number => maxAttempts
-
-/** A job's values, as insert_job takes them. */
-function fields(draft: Draft, id: string): unknown[] {
-  const { task, args, headers } = draft
-  return [id, queueOf(draft), task, priorityOf(draft), attemptsOf(draft), args, json(headers) ?? null, json(storedOptions(draft)) ?? null]
-}
-
-/** Arrays of values, as insert_jobs takes them. */
-function columns(drafts: readonly Draft[], ids: readonly string[]): unknown[] {
-  return [
-    arrayOfWords(ids),
-    arrayOfTexts(common(drafts, queueOf)),
-    arrayOfTexts(common(drafts, (d) => d.task)),
-    arrayOfWords(common(drafts, priorityOf)),
-    arrayOfWords(common(drafts, attemptsOf)),
-    arrayOfTexts(drafts.map((d) => d.args)),
-    numbers(drafts, (d) => d.delayMs),
-    texts(drafts, (d) => d.runAt),
-    numbers(drafts, (d) => d.ttlMs),
-    texts(drafts, (d) => json(d.headers)),
-    texts(drafts, (d) => json(storedOptions(d))),
-    texts(drafts, (d) => d.concurrencyKey),
-    texts(drafts, (d) => d.rateKey),
-  ]
+function batchOf(units: readonly Unit[]): Batch {
+  const drafts = units.flatMap((unit) => unit.drafts)
+  const ids = units.flatMap((unit) => unit.ids)
+  const plain = units.every((unit) => unit.plain)
+  const bare = drafts.length === 1 && plain && isBare(drafts[0]!) ? drafts[0] : undefined
+  const values = !plain ? [] : bare === undefined ? columns(drafts, ids) : fields(bare, ids[0]!)
+  return { units, drafts, ids, plain, bare, values }
 }
 
 /** What the statements for plain jobs return. */
@@ -318,43 +310,8 @@ function least(numbers: readonly number[]): number {
   return numbers.reduce((least, n) => Math.min(least, n), Number.POSITIVE_INFINITY)
 }
 
-/** Needs nothing but an insert. */
-function isPlain({ local, customId, key, parents }: Draft): boolean {
-  return local && customId === undefined && key === undefined && parents.length === 0
-}
-
-/** Due at once, for good, and without limits: a row and nothing to be computed. */
-function isBare({ delayMs, runAt, ttlMs, concurrencyKey, rateKey }: Draft): boolean {
-  return delayMs === undefined && runAt === undefined && ttlMs === undefined && concurrencyKey === undefined && rateKey === undefined
-}
-
 function plainlyAdded(drafts: readonly Draft[], ids: readonly string[]): Added[] {
   return drafts.map((draft, i) => ({ id: ids[i]!, queue: draft.queue ?? "default", created: true }))
-}
-
-/** The job's `options` column; what a repeat needs to start afresh stands in it too. */
-function storedOptions(draft: Draft): object | undefined {
-  if (draft.stored === undefined) return undefined
-  const { repeatEveryMs, ...rest } = draft.stored
-  if (repeatEveryMs === undefined) return rest
-  return {
-    ...rest,
-    // What is left out here add_jobs takes from the published task.
-    repeat: { everyMs: repeatEveryMs, maxAttempts: draft.maxAttempts, ttlMs: draft.ttlMs },
-  }
-}
-
-/** The drafts as add_jobs reads them. The arguments are JSON text already and go in as they are. */
-function draftsText(drafts: readonly Draft[], ids: readonly string[]): string {
-  return `[${drafts.map((draft, i) => draftText(draft, ids[i])).join(",")}]`
-}
-
-/** One draft as add_jobs reads it; without an id it is a model for jobs to come. */
-export function draftText(draft: Draft, id: string | undefined): string {
-  const { args, stored: _stored, wake: _wake, parents, ...rest } = draft
-  const options = storedOptions(draft)
-  const head = JSON.stringify({ ...rest, id, ...(options === undefined ? {} : { options }), ...(parents.length === 0 ? {} : { parents }) })
-  return `${head.slice(0, -1)},"args":${args}}`
 }
 
 /** The lowest seq of each lane. */

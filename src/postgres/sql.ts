@@ -664,7 +664,8 @@ as $$
 declare
   furthest constant integer := 256;
   settings record;
-  found_group record;
+  round record;
+  paid record;
   whole boolean;
   listening boolean;
   number bigint;
@@ -677,7 +678,6 @@ declare
   rest integer := most;
   granted integer;
   allowance integer;
-  wait double precision;
   groups bigint[] := '{}';      -- of each that may start something: its group, null for jobs without limits,
   tasks text[] := '{}';
   concurrency_keys text[] := '{}';
@@ -727,61 +727,59 @@ begin
   wrapped := at < stop;
   while rest > 0 and not complete and looked < furthest and cardinality(groups) < rest loop
     most_groups := least(furthest - looked, rest - cardinality(groups));
-    seen := 0;
-    for found_group in
-      with recursive circle as (
-        (select 1 as n, j.limit_group, j.task, j.concurrency_key, j.rate_key
-         from {schema}.jobs j
-         where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > at
-           and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
-         order by j.limit_group, j.priority, j.seq limit 1)
-        union all
-        select c.n + 1, f.*
-        from circle c
-        cross join lateral (
-          select j.limit_group, j.task, j.concurrency_key, j.rate_key
-          from {schema}.jobs j
-          where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > c.limit_group
-            and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
-          order by j.limit_group, j.priority, j.seq limit 1
-        ) f
-        where c.n < most_groups
-      )
-      select c.*, t.limits -> 'rate' as rule, l.most as concurrency,
-        (select count(*)::integer from (select from {schema}.jobs r where r.state = 'active' and r.task = c.task and r.concurrency_key = c.concurrency_key
-           limit coalesce(l.most, 0)) running) as running
+    with recursive circle as (
+      (select 1 as n, j.limit_group, j.task, j.concurrency_key, j.rate_key
+       from {schema}.jobs j
+       where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > at
+         and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
+       order by j.limit_group, j.priority, j.seq limit 1)
+      union all
+      select c.n + 1, f.*
       from circle c
-      left join {schema}.tasks t on t.name = c.task
-      cross join lateral (select {schema}.amount(t.limits #> '{concurrency,limit}', 1000000)::integer as most) l
-      order by c.n
-    loop
-      seen := seen + 1;
-      at := found_group.limit_group;
-      continue when found_group.task <> all (known);
-      if found_group.concurrency_key is null then
-        found_group.concurrency := null;
-      elsif found_group.running >= found_group.concurrency then
-        blocked := true;
-        continue;
-      end if;
-      if found_group.rate_key is null or found_group.rule -> 'limit' is null or found_group.rule -> 'limit' = 'null' then
-        found_group.rule := null;
-      else
-        any_rates := true;
-        select r.room, r.wait_ms into allowance, wait from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
-        if allowance < 1 then
-          soonest := least(soonest, wait);
-          continue;
-        end if;
-      end if;
-      groups := groups || found_group.limit_group;
-      tasks := tasks || found_group.task;
-      concurrency_keys := concurrency_keys || found_group.concurrency_key;
-      rate_keys := rate_keys || found_group.rate_key;
-      concurrencies := concurrencies || found_group.concurrency;
-      rules := rules || found_group.rule;
-      going := going || true;
-    end loop;
+      cross join lateral (
+        select j.limit_group, j.task, j.concurrency_key, j.rate_key
+        from {schema}.jobs j
+        where j.queue = in_queue and j.state = 'waiting' and j.limit_group is not null and j.limit_group > c.limit_group
+          and j.limit_group <= case when wrapped then stop else 9223372036854775807 end
+        order by j.limit_group, j.priority, j.seq limit 1
+      ) f
+      where c.n < most_groups
+    ), ruled as materialized (
+      select c.*, c.task = any (known) as ours,
+        case when c.concurrency_key is not null then {schema}.amount(t.limits #> '{concurrency,limit}', 1000000)::integer end as concurrency,
+        case when c.rate_key is not null and t.limits #> '{rate,limit}' <> 'null' then t.limits -> 'rate' end as rule
+      from circle c left join {schema}.tasks t on t.name = c.task
+    ), counted as materialized (
+      select r.*, r.ours and r.concurrency <= (select count(*) from (select from {schema}.jobs j
+        where j.state = 'active' and j.task = r.task and j.concurrency_key = r.concurrency_key limit coalesce(r.concurrency, 0)) running) as is_full
+      from ruled r
+    ), looks as materialized (
+      select c.*, (select array[m.room, m.wait_ms] from {schema}.rate_room('task', c.task, c.rate_key, c.rule) m
+        where c.rule is not null and c.ours and c.is_full is not true) as room
+      from counted c
+    ), startable as (
+      select l.*, l.ours and l.is_full is not true and coalesce(l.room[1] >= 1, true) as may from looks l
+    )
+    select count(*)::integer as n, max(s.limit_group) as at, bool_or(s.is_full) as blocked, bool_or(s.room is not null) as rates,
+      min(s.room[2]) filter (where s.room[1] < 1) as soonest,
+      array_agg(s.limit_group order by s.n) filter (where s.may) as groups, array_agg(s.task order by s.n) filter (where s.may) as tasks,
+      array_agg(s.concurrency_key order by s.n) filter (where s.may) as concurrency_keys, array_agg(s.rate_key order by s.n) filter (where s.may) as rate_keys,
+      array_agg(s.concurrency order by s.n) filter (where s.may) as concurrencies, array_agg(s.rule order by s.n) filter (where s.may) as rules
+    into round from startable s;
+    seen := round.n;
+    at := coalesce(round.at, at);
+    blocked := blocked or coalesce(round.blocked, false);
+    any_rates := any_rates or coalesce(round.rates, false);
+    soonest := least(soonest, round.soonest);
+    if round.groups is not null then
+      groups := groups || round.groups;
+      tasks := tasks || round.tasks;
+      concurrency_keys := concurrency_keys || round.concurrency_keys;
+      rate_keys := rate_keys || round.rate_keys;
+      concurrencies := concurrencies || round.concurrencies;
+      rules := rules || round.rules;
+      going := array_fill(true, array[cardinality(groups)]);
+    end if;
     looked := looked + seen;
     continue when seen = most_groups;
     looked := looked + 1;
@@ -882,12 +880,12 @@ begin
           from unnest(going, locked, shares, allowances, behind) with ordinality u (goes, locked, share, allowance, behind, i)) s;
     rest := rest - coalesce(cardinality(picked), 0);
     if any_rates then
-      for found_group in
+      for paid in
         select u.task, u.rate_key, min(u.rule::text)::jsonb as rule, sum(u.taken)::integer as taken
         from unnest(tasks, rate_keys, rules, taken) u (task, rate_key, rule, taken) where u.rule is not null and u.taken > 0 group by 1, 2
       loop
-        perform {schema}.take_rate('task', found_group.task, found_group.rate_key, found_group.rule, found_group.taken);
-        select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('task', found_group.task, found_group.rate_key, found_group.rule) r;
+        perform {schema}.take_rate('task', paid.task, paid.rate_key, paid.rule, paid.taken);
+        select least(soonest, r.wait_ms) into soonest from {schema}.rate_room('task', paid.task, paid.rate_key, paid.rule) r;
       end loop;
     end if;
   end loop;

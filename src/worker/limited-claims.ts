@@ -141,7 +141,7 @@ export class LimitedClaims {
         },
         claimTimeoutMs,
       )
-      const next: Next = values.pop()![NEXT]
+      const next: Next = JSON.parse(values.pop()![NEXT])
       const rows = values.map(claimedRow)
       for (const row of rows) row.limited = true
       this.#learn(next, rows.length, limit)

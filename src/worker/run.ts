@@ -11,7 +11,7 @@ import {
 } from "../errors.js"
 import { compose } from "../middleware.js"
 import { isTransient } from "../postgres/failure.js"
-import { decode, encode } from "../task/codec.js"
+import { decodeText, encode } from "../task/codec.js"
 import type { StoredOptions } from "../task/draft-types.js"
 import { runTask } from "../task/run.js"
 import type { TaskSpec } from "../task/spec.js"
@@ -30,7 +30,8 @@ export interface ClaimedRow {
   readonly task: string
   readonly attempt: number
   readonly max_attempts: number
-  readonly args: unknown
+  /** JSON: read when the handler is called. */
+  readonly args: string
   readonly options: StoredOptions | null
   readonly headers: Readonly<Record<string, string>> | null
   /** Seconds since 1970, as is scheduled_for: a Date is made for those who ask. */
@@ -49,9 +50,19 @@ export interface ClaimedRow {
 }
 
 const INT8 = 20
-/** Numbers of 64 bits stay text, which pg's own parser looks at first. */
+const JSONB = 3802
+const asText = (text: string): string => text
+/** Numbers of 64 bits stay text, which pg's own parser looks at first, and so does JSON: much of it is not needed, or the same in all rows. */
 export const CLAIM_TYPES = {
-  getTypeParser: (oid: number, format?: any): any => (oid === INT8 ? String : pg.types.getTypeParser(oid, format)),
+  getTypeParser: (oid: number, format?: any): any => (oid === INT8 || oid === JSONB ? asText : pg.types.getTypeParser(oid, format)),
+}
+
+/** Of the last row that had any: the jobs of a task usually have the same. */
+let lastOptions: { readonly text: string; readonly options: StoredOptions } | undefined
+
+function optionsFrom(text: string): StoredOptions {
+  if (lastOptions?.text !== text) lastOptions = { text, options: JSON.parse(text) }
+  return lastOptions.options
 }
 
 /** A row of sql/claim.sql, whose columns come in this order: an array is read faster than a row by names. */
@@ -65,8 +76,8 @@ export function claimedRow(v: readonly any[]): ClaimedRow {
     attempt: v[5],
     max_attempts: v[6],
     args: v[7],
-    options: v[8],
-    headers: v[9],
+    options: v[8] === null ? null : optionsFrom(v[8]),
+    headers: v[9] === null ? null : JSON.parse(v[9]),
     created_at: v[10],
     scheduled_for: v[11],
     subscribed: v[12],
@@ -150,7 +161,7 @@ export class Run implements CurrentJob {
   }
   get args(): readonly unknown[] {
     if (this.#args === undefined) {
-      const args = decode(this.row.args)
+      const args = decodeText(this.row.args)
       if (!Array.isArray(args)) {
         throw new PayloadError(
           `The stored arguments of job ${this.id} (task "${this.task}") are ${JSON.stringify(args).slice(0, 100)}, which is no list; whoever writes rows in SQL must store a JSON array, one element an argument`,

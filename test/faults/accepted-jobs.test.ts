@@ -32,16 +32,20 @@ async function afterCrash(): Promise<string[]> {
   return (await server.query("select id from tusk.jobs order by id")).map((row) => row.id)
 }
 
-test.each([{}, { ttl: "1h" as const }])("I1: a job whose enqueue() has resolved outlives a crash (options %o)", { timeout: 60_000 }, async (options) => {
-  await server.query("delete from tusk.jobs")
-  const stored: string[] = []
-  for (let crash = 0; crash < 4; crash++) {
-    const tusk = new Tusk({ connectionString: server.url, logger, signals: false })
-    stored.push((await noop.with({ via: tusk, ...options }).enqueue()).id)
-    expect(await afterCrash()).toEqual([...stored].sort())
-    await tusk.close()
-  }
-})
+test.each([{}, { ttl: "1h" as const }])(
+  "I1: a job whose enqueue() has resolved outlives a crash (options %o)",
+  { timeout: 60_000 },
+  async (options) => {
+    await server.query("delete from tusk.jobs")
+    const stored: string[] = []
+    for (let crash = 0; crash < 4; crash++) {
+      const tusk = new Tusk({ connectionString: server.url, logger, signals: false })
+      stored.push((await noop.with({ via: tusk, ...options }).enqueue()).id)
+      expect(await afterCrash()).toEqual([...stored].sort())
+      await tusk.close()
+    }
+  },
+)
 
 const { add_job: ADD_JOB, add_batch: ADD_BATCH } = statementsFor(schemaNames("tusk"), true)
 const CALLS = [

@@ -221,8 +221,6 @@ export class SimulatedDatabase {
     },
     claim_limited: ([queue, limit, worker], claim) => {
       const next = { at: "0", complete: true, blocked: false, contended: false, waitMs: null, whole: false }
-      const last: unknown[] = []
-      last[14] = next
       const taken: Job[] = []
       if (this.lockedShare > 0 && this.#random.chance(0.1)) next.contended = true
       else {
@@ -238,6 +236,8 @@ export class SimulatedDatabase {
           } else next.complete = false
         }
       }
+      const last: unknown[] = []
+      last[14] = JSON.stringify(next)
       return [...this.#take(taken, ++this.#lease, worker, claim), last]
     },
     sweep: ([queues]) => {
@@ -379,7 +379,7 @@ export class SimulatedDatabase {
       this.leases.set(own, { job: job.id, worker, known: this.workers.has(worker), claim, made: false, endedBy: undefined })
       Object.assign(job, { state: "active", attempt: job.attempt + 1, startedAt: this.#time.now, worker, lease: own })
       const ttl = job.expiresAt === Number.POSITIVE_INFINITY ? null : job.expiresAt - this.#time.now
-      return [job.id, String(job.seq), job.priority, String(own), job.task, job.attempt, job.maxAttempts, [], null, null, 0, null, false, ttl]
+      return [job.id, String(job.seq), job.priority, String(own), job.task, job.attempt, job.maxAttempts, "[]", null, null, 0, null, false, ttl]
     }) as unknown[][]
   }
 
