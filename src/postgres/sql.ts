@@ -762,9 +762,9 @@ begin
     )
     select count(*)::integer as n, max(s.limit_group) as at, bool_or(s.is_full) as blocked, bool_or(s.room is not null) as rates,
       min(s.room[2]) filter (where s.room[1] < 1) as soonest,
-      array_agg(s.limit_group order by s.n) filter (where s.may) as groups, array_agg(s.task order by s.n) filter (where s.may) as tasks,
-      array_agg(s.concurrency_key order by s.n) filter (where s.may) as concurrency_keys, array_agg(s.rate_key order by s.n) filter (where s.may) as rate_keys,
-      array_agg(s.concurrency order by s.n) filter (where s.may) as concurrencies, array_agg(s.rule order by s.n) filter (where s.may) as rules
+      array_agg(s.limit_group) filter (where s.may) as groups, array_agg(s.task) filter (where s.may) as tasks,
+      array_agg(s.concurrency_key) filter (where s.may) as concurrency_keys, array_agg(s.rate_key) filter (where s.may) as rate_keys,
+      array_agg(s.concurrency) filter (where s.may) as concurrencies, array_agg(s.rule) filter (where s.may) as rules
     into round from startable s;
     seen := round.n;
     at := coalesce(round.at, at);
