@@ -70,8 +70,8 @@ export class Enqueuer {
   readonly #ready: () => Promise<void>
   readonly #work = new SerialWork(() => this.#storeQueue())
   #queue: Unit[] = []
-  /** Calls in the last statement. */
-  #left = 0
+  /** Calls that have not been answered: those that wait, and those on their way. */
+  #open = 0
   /** What leaves next, made while another statement is on its way. */
   #prepared: Batch | undefined
 
@@ -100,6 +100,7 @@ export class Enqueuer {
   add(drafts: readonly Draft[], ids: readonly string[]): Promise<Added[]> {
     if (drafts.length === 0) return Promise.resolve([])
     return new Promise((resolve, reject) => {
+      this.#open++
       this.#queue.push({ drafts, ids, plain: drafts.every(isPlain), resolve, reject })
       this.#work.ask()
     })
@@ -134,7 +135,7 @@ export class Enqueuer {
     try {
       await this.#ready()
     } catch (error) {
-      for (const unit of [...(this.#prepared?.units ?? []), ...this.#queue.splice(0)]) unit.reject(error)
+      this.#reject([...(this.#prepared?.units ?? []), ...this.#queue.splice(0)], error)
       this.#prepared = undefined
       return
     }
@@ -156,9 +157,8 @@ export class Enqueuer {
     if (this.#queue.length === 0) return undefined
     const ofOneKind = this.#fitting((unit) => unit.plain === this.#queue[0]!.plain)
     const count = ofOneKind < MIN_RUN ? this.#fitting(() => true) : ofOneKind
-    // Half of all who call: of those that wait, and those that have just been served and may call again.
-    this.#left = Math.min(count, Math.max(MIN_HALF, Math.ceil((this.#queue.length + this.#left) / 2)))
-    return batchOf(this.#queue.splice(0, this.#left))
+    const half = Math.max(MIN_HALF, Math.ceil(this.#open / 2))
+    return batchOf(this.#queue.splice(0, Math.min(count, half)))
   }
 
   /** How many calls from the first on fit one statement; at least one. */
@@ -185,13 +185,18 @@ export class Enqueuer {
     } catch (error) {
       // A connection that is gone, a right that is missing, a server that is full: nobody's fault, and all hear of it.
       if (units.length === 1 || error instanceof ConnectionError || isTransient(error)) {
-        for (const unit of units) unit.reject(error)
+        this.#reject(units, error)
         return
       }
       const half = units.length >> 1
       await this.#storeAll(batchOf(units.slice(0, half)))
       await this.#storeAll(batchOf(units.slice(half)))
     }
+  }
+
+  #reject(units: readonly Unit[], error: unknown): void {
+    this.#open -= units.length
+    for (const unit of units) unit.reject(error)
   }
 
   #patiently<T>(work: (unknown: boolean) => Promise<T>): Promise<T> {
@@ -219,6 +224,7 @@ export class Enqueuer {
     this.#events.seen(row.subscribed)
     // Committed. The callers go on, when the next statement is on its way; where nobody was told, the other processes hear of it in a moment.
     const tell = (): void => {
+      this.#open -= batch.units.length
       for (const unit of batch.units) unit.resolve(plainlyAdded(unit.drafts, unit.ids))
     }
     if (this.#queue.length === 0 && this.#prepared === undefined) tell()
@@ -239,6 +245,7 @@ export class Enqueuer {
     )
     const added = addedOf(rows)
     let at = 0
+    this.#open -= units.length
     for (const unit of units) {
       unit.resolve(added.slice(at, at + unit.drafts.length))
       at += unit.drafts.length

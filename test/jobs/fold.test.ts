@@ -43,6 +43,21 @@ describe("10,000 enqueue() at once", () => {
     expect(pool.count("pg_notify")).toBeLessThanOrEqual(6)
   })
 
+  test("very many who call again and again leave in halves by turns, in the order of their calls", async () => {
+    const view = n.with({ via: tusk, wake: "poll" })
+    let made = 0
+    await Promise.all(
+      count(0, 1_000).map(async () => {
+        for (let turn = 0; turn < 5; turn++) await view.enqueue(made++)
+      }),
+    )
+    expect(await stored()).toEqual(count(0, 5_000))
+    // A statement is a transaction. While one half is on its way the other makes its next calls, so none holds more than half.
+    const statements = await db.query<{ jobs: number }>("select count(*)::int as jobs from tusk.jobs group by xmin::text")
+    expect(Math.max(...statements.map(({ jobs }) => jobs))).toBeLessThanOrEqual(501)
+    expect(statements.length).toBeLessThanOrEqual(20)
+  })
+
   test("calls with and without keys keep their order, and do not fall apart into a statement each", async () => {
     const plain = n.with({ via: tusk })
     await Promise.all(count(0, 2_000).map((i) => (i % 2 === 0 ? plain : plain.with({ deduplicate: `key ${i}` })).enqueue(i)))
