@@ -176,7 +176,8 @@ export class Notifier {
   async #sendAll(): Promise<void> {
     while (this.#lanes.size > 0 || this.#due !== Number.POSITIVE_INFINITY || this.#messages.length > 0) {
       const rest = this.#sentAt + PAUSE_MS - performance.now()
-      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, rest))
+      // A timer drops fractions of a millisecond.
+      if (rest > 0) await new Promise((resolve) => setTimeout(resolve, Math.ceil(rest)))
       this.#sentAt = performance.now()
       const messages = [...this.#messages, ...[...this.#lanes.values()].map((l) => ["j", l.queue, l.priority, l.seq])]
       if (this.#due !== Number.POSITIVE_INFINITY) messages.push(["d", Math.ceil(this.#due)])
