@@ -12,6 +12,7 @@ const HEADINGS: Readonly<Record<string, string>> = {
   oneProcess: "with one process, jobs/s",
   speedup: "two by one",
   lockWaits: "lock waits seen",
+  extendWaits: "waits to extend a table",
   withoutWake: 'with `wake: "poll"`, jobs/s',
   p50Ms: "p50, ms",
   p95Ms: "p95, ms",
