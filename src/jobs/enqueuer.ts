@@ -46,8 +46,8 @@ interface Batch {
   readonly plain: boolean
   /** It is one job, and there is nothing to be computed for it. */
   readonly bare: Draft | undefined
-  /** Of an insert. */
-  readonly values: readonly unknown[]
+  /** Of an insert, once they are made. */
+  values: readonly unknown[] | undefined
 }
 
 /** Rows and bytes of one statement; beyond, more statements follow. */
@@ -149,7 +149,14 @@ export class Enqueuer {
 
   /** Makes the next half, when there is one. */
   #prepare(): void {
-    if (this.#prepared === undefined && this.#queue.length >= MIN_HALF) this.#prepared = this.#next()
+    if (this.#prepared !== undefined || this.#queue.length < MIN_HALF) return
+    this.#prepared = this.#next()!
+    if (!this.#prepared.plain) return
+    try {
+      valuesOf(this.#prepared)
+    } catch {
+      // Too much for a string, say: its calls hear of it when it is their turn.
+    }
   }
 
   /** The calls that leave with the next statement, in order. Runs of calls of one kind, unless they would fall apart into small ones. */
@@ -206,7 +213,8 @@ export class Enqueuer {
   async #insert(batch: Batch): Promise<void> {
     const { insert_job, add_job, insert_jobs, add_batch } = this.#statements
     const notifier = this.#notifier
-    const { drafts, bare, values } = batch
+    const { drafts, bare } = batch
+    const values = valuesOf(batch)
     const insert = { ...(bare === undefined ? insert_jobs : insert_job), values }
     const wakes = drafts.some((d) => d.wake)
     const rides = wakes && notifier.mayRide()
@@ -279,8 +287,13 @@ function batchOf(units: readonly Unit[]): Batch {
   const ids = units.flatMap((unit) => unit.ids)
   const plain = units.every((unit) => unit.plain)
   const bare = drafts.length === 1 && plain && isBare(drafts[0]!) ? drafts[0] : undefined
-  const values = !plain ? [] : bare === undefined ? columns(drafts, ids) : fields(bare, ids[0]!)
-  return { units, drafts, ids, plain, bare, values }
+  return { units, drafts, ids, plain, bare, values: undefined }
+}
+
+function valuesOf(batch: Batch): readonly unknown[] {
+  const { drafts, ids, bare } = batch
+  batch.values ??= bare === undefined ? columns(drafts, ids) : fields(bare, ids[0]!)
+  return batch.values
 }
 
 /** What the statements for plain jobs return. */
