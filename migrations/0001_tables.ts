@@ -34,6 +34,7 @@ export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
     }
     await sql.raw(`drop sequence if exists ${schema}.job_seq`).execute(db)
     await sql.raw(`drop sequence if exists ${schema}.lease_seq`).execute(db)
+    await sql.raw(`drop sequence if exists ${schema}.flush_seq`).execute(db)
     await sql.raw(`drop type if exists ${schema}.job_state`).execute(db)
   }
 }
@@ -74,6 +75,8 @@ const STATEMENTS = [
   `insert into {schema}.epoch default values`,
   // The order of becoming claimable. A job that returns to waiting after a delay takes a new number.
   `create sequence {schema}.job_seq`,
+  // Set by those who wait for the disk (sql/functions/flush_log.sql). It counts nothing.
+  `create sequence {schema}.flush_seq`,
 
   // Live jobs only: waiting, delayed, blocked, active.
   // concurrency_key, rate_key: of jobs whose task has that limit ('': it has no key function). limit_group: jobs of one task and the same keys, which

@@ -13,6 +13,6 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   told := {schema}.wake(channel, lanes, due_ms, '@' || self);
   commit;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform {schema}.flush_log();
 end
 $$

@@ -1,6 +1,6 @@
 -- Stores one job that needs nothing but an insert, and wakes the workers while the job is on its way to the disk: what insert_job and notify do in two calls,
 -- one after the other. Three transactions: the job, which does not wait for the disk; the NOTIFY, which has one of its own for the reasons in
--- sql/notify.sql; and an empty message to the log, whose commit waits for all that was written before it. So the caller hears that the job is stored when it is
+-- sql/notify.sql; and one that does nothing but wait for all that was written before it (flush_log). So the caller hears that the job is stored when it is
 -- durable, and a worker may start it a write to the disk sooner. What comes of the run is durable no sooner than the job: it comes later in the log.
 -- `told` is false where the NOTIFY was left out: the queue of notifications is half full.
 -- Only by itself, never inside a transaction: it commits.
@@ -23,6 +23,6 @@ begin
     perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
     commit;
   end if;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform {schema}.flush_log();
 end
 $$

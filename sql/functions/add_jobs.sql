@@ -62,7 +62,7 @@ begin
     select coalesce(array_agg(x.id), '{}') into known
     from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
     -- They may be on their way to the disk still (sql/functions/add_job.sql): so that this commit waits for them, although it may have nothing to write.
-    perform pg_logical_emit_message(true, 'pgtusk', '');
+    perform {schema}.flush_log();
   end if;
 
   -- 1. Keys.

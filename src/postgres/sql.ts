@@ -202,7 +202,7 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   told := {schema}.wake(channel, lanes, due_ms, '@' || self);
   commit;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform {schema}.flush_log();
 end
 $$`,
   add_job: `create or replace procedure {schema}.add_job(in_id uuid, in_queue text, in_task text, in_priority smallint, in_max_attempts integer, in_args jsonb, in_headers jsonb,
@@ -220,7 +220,7 @@ begin
     perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
     commit;
   end if;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform {schema}.flush_log();
 end
 $$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
@@ -267,7 +267,7 @@ begin
   if repeated then
     select coalesce(array_agg(x.id), '{}') into known
     from (select j.id from {schema}.jobs j where j.id = any (own) union all select f.id from {schema}.finished_jobs f where f.id = any (own)) x;
-    perform pg_logical_emit_message(true, 'pgtusk', '');
+    perform {schema}.flush_log();
   end if;
   while any_key loop
     for draft in
@@ -1067,6 +1067,14 @@ begin
     return;
   end if;
   select e.lanes, e.due_ms, e.watched, due.told || coalesce(e.ended, '[]') into lanes, due_ms, watched, ended from {schema}.settle(null, due.ids, null, due.outcomes, null, null, due.errors, null) e;
+end
+$$`,
+  flush_log: `create or replace function {schema}.flush_log() returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform setval('{schema}.flush_seq', 1);
 end
 $$`,
   insert_jobs: `create or replace function {schema}.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[],

@@ -1,5 +1,7 @@
 create type tusk.job_state as enum ('waiting', 'delayed', 'blocked', 'active', 'completed', 'failed', 'expired', 'cancelled');
 
+create sequence tusk.flush_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
+
 create sequence tusk.job_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
 
 create sequence tusk.lease_seq as bigint start 1 increment 1 minvalue 1 maxvalue 9223372036854775807 cache 1;
@@ -254,7 +256,7 @@ begin
   perform set_config('synchronous_commit', 'off', true);
   told := tusk.wake(channel, lanes, due_ms, '@' || self);
   commit;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform tusk.flush_log();
 end
 $procedure$;
 
@@ -272,7 +274,7 @@ begin
     perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
     commit;
   end if;
-  perform pg_logical_emit_message(true, 'pgtusk', '');
+  perform tusk.flush_log();
 end
 $procedure$;
 
@@ -364,6 +366,12 @@ CREATE OR REPLACE FUNCTION tusk.enqueue(task text, args jsonb DEFAULT '[]'::json
 CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.flush_log()
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp';
 
 CREATE OR REPLACE FUNCTION tusk.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[], delays double precision[], instants timestamp with time zone[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[], OUT lanes jsonb, OUT due_ms double precision, OUT subscribed boolean)
  RETURNS record
