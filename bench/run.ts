@@ -1,4 +1,4 @@
-/** Runs scenarios: each round takes all contestants in turn, so that what else the machine does hits all alike. */
+/** Runs scenarios, round by round: each takes all contestants in turn, so that what else the machine does hits all alike. */
 
 import type { Asked } from "./cli.js"
 import { contestantsOf } from "./peers/all.js"
@@ -41,12 +41,16 @@ export async function run(wanted: Wanted, say: Say): Promise<Outcome> {
     const rounds = new Rounds(contestants, servers, wanted, say)
     const chosen = scenarios.filter(({ name }) => wanted.only === null || wanted.only.includes(name))
     if (wanted.bounded || chosen.some(({ warm }) => warm)) await rounds.warmUp()
-    const measured: Measured = {}
-    for (const [i, scenario] of chosen.entries()) {
-      // Slow machines get fewer jobs, so they are not much slower in this.
-      const later = chosen.slice(i + 1).reduce((sum, { seconds }) => sum + seconds, 0) * Math.min(1.5, 1 / rounds.speed)
-      measured[scenario.name] = await rounds.of(scenario, (seconds) => (performance.now() - began) / 1_000 + seconds + later < BUDGET_SECONDS)
+    const samples = chosen.map((scenario) => new Samples(scenario))
+    // A round of each, and another of each: what passes in a minute hits one round of a scenario, and not all.
+    for (let round = 0; round < wanted.repeat; round++) {
+      for (const one of samples) {
+        if (one.done !== round || round >= (one.scenario.rounds ?? wanted.repeat)) continue
+        const over = round > 0 && wanted.bounded && (performance.now() - began) / 1_000 + one.longestSeconds > BUDGET_SECONDS
+        if (!over) await rounds.next(one)
+      }
     }
+    const measured: Measured = Object.fromEntries(samples.map((one) => [one.scenario.name, one.medians()]))
     return { measured, contestants, postgres: servers.postgresVersion, redis: servers.redisVersion, speed: rounds.speed }
   } finally {
     await servers.stop()
@@ -87,35 +91,57 @@ class Rounds {
     if (this.speed < 1) this.#say(`bench: this machine, or what else it does, is slow: about ${this.speed.toFixed(2)} of the usual`)
   }
 
-  async of(scenario: Scenario, isTime: (seconds: number) => boolean): Promise<Record<string, Metrics>> {
+  async next(samples: Samples): Promise<void> {
     const began = performance.now()
+    const { scenario, done } = samples
     const taking = this.#contestants.filter((contestant) => scenario.takes(contestant))
-    const samples = new Map<string, Metrics[]>(taking.map(({ name }) => [name, []]))
-    const rounds = Math.min(this.#wanted.repeat, scenario.rounds ?? Number.POSITIVE_INFINITY)
-    let done = 0
-    for (; done < rounds; done++) {
-      const seconds = (performance.now() - began) / 1_000
-      if (done > 0 && this.#wanted.bounded && !isTime(seconds / done)) break
-      // There and back, so that nobody always follows the same one.
-      for (const contestant of done % 2 === 0 ? taking : [...taking].reverse()) {
-        const metrics = await scenario.measure(contestant, {
-          servers: await this.#servers.serversFor(contestant),
-          jobs: this.#jobsOf(scenario),
-          speed: this.speed,
-        })
-        samples.get(contestant.name)!.push(metrics)
-        this.#say(`  ${scenario.name} ${done + 1}/${rounds} ${contestant.name}: ${scenario.metric} ${metrics[scenario.metric]?.toFixed(2)}`)
-      }
+    // There and back, so that nobody always follows the same one.
+    for (const contestant of done % 2 === 0 ? taking : taking.reverse()) {
+      const metrics = await scenario.measure(contestant, {
+        servers: await this.#servers.serversFor(contestant),
+        jobs: this.#jobsOf(scenario),
+        speed: this.speed,
+      })
+      samples.add(contestant.name, metrics)
+      this.#say(
+        `  ${scenario.name} ${done + 1}/${this.#wanted.repeat} ${contestant.name}: ${scenario.metric} ${metrics[scenario.metric]?.toFixed(2)}`,
+      )
     }
-    this.#say(
-      `${scenario.name}: ${((performance.now() - began) / 1_000).toFixed(0)} s${done < rounds ? `, ${done} of ${rounds} rounds, for want of time` : ""}`,
-    )
-    return Object.fromEntries([...samples].map(([name, rows]) => [name, { ...medians(rows), rounds: done }]))
+    samples.ended((performance.now() - began) / 1_000)
+    this.#say(`${scenario.name}: round ${samples.done} took ${((performance.now() - began) / 1_000).toFixed(0)} s`)
   }
 
   #jobsOf({ jobs, mostJobs = Number.POSITIVE_INFINITY }: Scenario): number {
     if (this.#wanted.jobs !== null) return Math.min(this.#wanted.jobs, mostJobs)
     return jobs > 10_000 ? Math.round(jobs * this.speed) : jobs
+  }
+}
+
+/** What the rounds of a scenario gave. */
+class Samples {
+  readonly scenario: Scenario
+  /** Rounds. */
+  done = 0
+  longestSeconds = 0
+  readonly #metrics = new Map<string, Metrics[]>()
+
+  constructor(scenario: Scenario) {
+    this.scenario = scenario
+  }
+
+  add(contestant: string, metrics: Metrics): void {
+    this.#metrics.set(contestant, [...(this.#metrics.get(contestant) ?? []), metrics])
+  }
+
+  ended(seconds: number): void {
+    this.done++
+    this.longestSeconds = Math.max(this.longestSeconds, seconds)
+  }
+
+  /** Of each contestant. */
+  medians(): Record<string, Metrics> {
+    // In the order of the first round.
+    return Object.fromEntries([...this.#metrics].map(([name, rows]) => [name, { ...medians(rows), rounds: this.done }]))
   }
 }
 

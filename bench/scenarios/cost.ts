@@ -45,7 +45,6 @@ export const cost: Scenario = {
   shown: ["commitsPerJob", "tableWritesPerJob", "indexWritesPerJob", "bytesPerWaitingJob", "bytesPerFinishedJob", "workerMb", "jobs"],
   better: "lower",
   jobs: 100_000,
-  seconds: 60,
   rounds: 1,
   takes: (contestant) => contestant.redis === undefined && (oneOfEach(contestant) || contestant.name === "floor"),
   async measure(contestant, context): Promise<Metrics> {

@@ -14,7 +14,6 @@ export const delayed: Scenario = {
   better: "lower",
   jobs: 1_000,
   mostJobs: 1_000,
-  seconds: 70,
   rounds: 1,
   // One of each: it takes 12 s, and no setting of a peer changes it but pg-boss's poll.
   takes: oneOfEach,

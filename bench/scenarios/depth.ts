@@ -100,7 +100,6 @@ export const depth: Scenario = {
   better: "lower",
   jobs: 4_000,
   mostJobs: 20_000,
-  seconds: 75,
   rounds: 1,
   takes: ({ name }) => name === "pgtusk",
   measure: (contestant, context) =>

@@ -45,7 +45,6 @@ const common = {
 export const drain: Scenario = {
   ...common,
   name: "drain",
-  seconds: 45,
   title: "drain: no-op jobs waiting, one process",
   takes: () => true,
   measure: (contestant, context) => measure(contestant, context, "plain"),
@@ -54,7 +53,6 @@ export const drain: Scenario = {
 export const drainUnkept: Scenario = {
   ...common,
   name: "drain-unkept",
-  seconds: 27,
   title: "drain, finished jobs dropped at once",
   takes: (contestant) => contestant.uses.includes("unkept") && contestant.drains > 5_000,
   measure: (contestant, context) => measure(contestant, context, "unkept"),

@@ -80,7 +80,6 @@ export const enqueue: Scenario = {
   name: "enqueue",
   title: "enqueue one by one",
   jobs: 1_500,
-  seconds: 20,
   measure: (contestant, context) => measure(contestant, context, oneByOne),
 }
 
@@ -89,7 +88,6 @@ export const enqueueConcurrent: Scenario = {
   name: "enqueue-concurrent",
   title: "enqueue, 1,000 calls in flight",
   jobs: 50_000,
-  seconds: 35,
   measure: (contestant, context) => measure(contestant, context, concurrent),
 }
 
@@ -98,7 +96,6 @@ export const enqueueMany: Scenario = {
   name: "enqueue-many",
   title: "enqueue many, 1,000 jobs a call",
   jobs: 50_000,
-  seconds: 35,
   measure: (contestant, context) => measure(contestant, context, many),
 }
 
@@ -108,7 +105,6 @@ export const enqueueTransactions: Scenario = {
   title: "enqueue in 32 transactions of the caller's at once, one job each",
   shown: ["withoutWake", "jobs"],
   jobs: 20_000,
-  seconds: 22,
   takes: ({ peer }) => !peer.startsWith("bullmq"),
   async measure(contestant, context) {
     const loud = await measure(contestant, context, inTransactions(false))

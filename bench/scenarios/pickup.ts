@@ -76,7 +76,6 @@ export const pickupIdle: Scenario = {
   better: "lower",
   jobs: 300,
   mostJobs: 5_000,
-  seconds: 55,
   takes: () => true,
   measure(contestant, context) {
     // One that polls every two seconds takes as long for each.
@@ -102,7 +101,6 @@ export const pickupLoaded: Scenario = {
   better: "lower",
   jobs: 1_200,
   mostJobs: 10_000,
-  seconds: 45,
   // Three at once are the least that can keep up.
   takes: ({ concurrency, drains }) => concurrency > 3 && drains > PER_SECOND,
   measure(contestant, context) {

@@ -26,7 +26,6 @@ export const pinned: Scenario = {
   shown: ["lastToBestTenth", "jobsPerSecond", "firstTenthPerSecond", "lastTenthPerSecond", "claimBuffersFirst", "claimBuffersLast", "jobs"],
   better: "higher",
   jobs: 500_000,
-  seconds: 60,
   rounds: 1,
   takes: ({ redis, drains }) => redis === undefined && drains > 5_000,
   async measure(contestant, context): Promise<Metrics> {

@@ -12,7 +12,6 @@ export const recovery: Scenario = {
   better: "lower",
   jobs: 1,
   mostJobs: 1,
-  seconds: 25,
   rounds: 1,
   // The others take from half a minute to hours: their documented figures stand in docs/performance.md.
   takes: ({ peer }) => peer === "pgtusk",

@@ -19,8 +19,6 @@ export interface Scenario {
   readonly jobs: number
   /** More make no sense, whatever `--jobs` says. */
   readonly mostJobs?: number
-  /** What a round of it takes with all peers on a quiet machine, roughly. */
-  readonly seconds: number
   /** How many rounds at most, whatever `--repeat` says: of one that takes long. */
   readonly rounds?: number
   takes(contestant: Contestant): boolean

@@ -12,7 +12,6 @@ export const serialKey: Scenario = {
   better: "lower",
   jobs: 12,
   mostJobs: 12,
-  seconds: 30,
   rounds: 1,
   // One of each: graphile-worker takes 20 s, at any settings.
   takes: oneOfEach,

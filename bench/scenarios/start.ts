@@ -29,7 +29,6 @@ export const start: Scenario = {
   better: "lower",
   jobs: 1,
   mostJobs: 1,
-  seconds: 30,
   takes: ({ peer, name }) => packageOf(peer) !== undefined && !name.endsWith("-tuned") && !name.endsWith("-aof"),
   async measure(contestant, context): Promise<Metrics> {
     const own = packageOf(contestant.peer)!

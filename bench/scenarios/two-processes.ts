@@ -57,7 +57,6 @@ export const twoProcesses: Scenario = {
   shown: ["oneProcess", "speedup", "lockWaits", "extendWaits", "jobs"],
   better: "higher",
   jobs: 100_000,
-  seconds: 60,
   takes: ({ drains, redis }) => drains > 5_000 && redis !== "always",
   async measure(contestant, context): Promise<Metrics> {
     const jobs = share(contestant, context)
