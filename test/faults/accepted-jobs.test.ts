@@ -8,27 +8,20 @@ import { Tusk, task } from "../../src/index.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { statementsFor } from "../../src/postgres/statements.js"
 import { waitFor } from "../support/wait.js"
-import { StormServer } from "./ledger/server.js"
+import { quietLogger as logger, restart, startForgetfulServer } from "./forgetful-server.js"
+import type { StormServer } from "./ledger/server.js"
 
-const logger = { debug() {}, info() {}, warn() {}, error() {} }
 const noop = task({ name: "accepted.noop" }, async () => undefined)
 
 let server: StormServer
 beforeAll(async () => {
-  server = await StormServer.start()
-  const tusk = new Tusk({ connectionString: server.url, logger, signals: false })
-  await tusk.migrate()
-  await tusk.close()
-  // Otherwise it writes what commits left in memory every 200 ms.
-  await server.query("alter system set wal_writer_delay = '10s'")
-  await server.query("select pg_reload_conf()")
+  server = await startForgetfulServer()
 }, 60_000)
 afterAll(() => server?.stop())
 
 /** The ids of the jobs that are there after a crash. */
 async function afterCrash(): Promise<string[]> {
-  await server.crash()
-  await server.start()
+  await restart(server)
   return (await server.query("select id from tusk.jobs order by id")).map((row) => row.id)
 }
 

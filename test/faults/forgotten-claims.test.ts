@@ -8,9 +8,9 @@ import { currentJob, Tusk, task } from "../../src/index.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { statementsFor } from "../../src/postgres/statements.js"
 import { waitFor } from "../support/wait.js"
-import { StormServer } from "./ledger/server.js"
+import { quietLogger as logger, restart, startForgetfulServer } from "./forgetful-server.js"
+import type { StormServer } from "./ledger/server.js"
 
-const logger = { debug() {}, info() {}, warn() {}, error() {} }
 const { claim: CLAIM, claim_limited: CLAIM_LIMITED } = statementsFor(schemaNames("tusk"), true)
 const WORKERS = ["11111111-1111-7111-8111-111111111111", "22222222-2222-7222-8222-222222222222"] as const
 const JUMP = 2n ** 30n
@@ -18,13 +18,7 @@ const noop = task({ name: "forgotten.noop" }, async () => undefined)
 
 let server: StormServer
 beforeAll(async () => {
-  server = await StormServer.start()
-  const tusk = new Tusk({ connectionString: server.url, logger, signals: false })
-  await tusk.migrate()
-  await tusk.close()
-  // Otherwise it writes what commits left in memory every 200 ms.
-  await server.query("alter system set wal_writer_delay = '10s'")
-  await server.query("select pg_reload_conf()")
+  server = await startForgetfulServer()
 }, 60_000)
 afterAll(() => server?.stop())
 
@@ -50,11 +44,6 @@ async function claim(client: pg.Client, worker: string, most = 10): Promise<Map<
 
 const ascending = (a: bigint, b: bigint): number => (a < b ? -1 : 1)
 
-async function restart(): Promise<void> {
-  await server.crash()
-  await server.start()
-}
-
 /** Claims of one job each, all at once, then a crash that forgets them. Another commit may come in between and make them durable; then it is tried again. */
 async function forgottenClaims(count: number): Promise<Map<string, bigint>> {
   for (let tries = 0; tries < 20; tries++) {
@@ -64,7 +53,7 @@ async function forgottenClaims(count: number): Promise<Map<string, bigint>> {
     const claimed = new Map<string, bigint>()
     for (const client of clients) for (const [id, lease] of await claim(client, WORKERS[0], 1)) claimed.set(id, lease)
     expect([...claimed.keys()].sort()).toEqual(ids.sort())
-    await restart()
+    await restart(server)
     for (const client of clients) void client.end().catch(() => undefined)
     const states = await server.query("select distinct state, attempt, lease from tusk.jobs")
     if (states.length === 1 && states[0].state === "waiting") {
@@ -124,7 +113,7 @@ describe("I2: after a crash that forgets claims", { timeout: 120_000 }, () => {
     await client.query("set synchronous_commit = off")
     const again = [...(await claim(client, WORKERS[1])).values()][0]!
     expect(again).toBeGreaterThan(highest + JUMP / 2n)
-    await restart()
+    await restart(server)
     await client.end().catch(() => undefined)
     // Durable with it, since it began the epoch.
     expect(await server.query("select state, lease from tusk.jobs")).toEqual([{ state: "active", lease: String(again) }])
@@ -168,7 +157,7 @@ test("I2: a run whose claim was forgotten is told so, what it returns is dropped
       runs.length = 0
       job = await held.with({ via: tusk }).enqueue()
       await waitFor(() => runs.length === 1)
-      await restart()
+      await restart(server)
       const [row] = await server.query("select state, attempt from tusk.jobs where id = $1 and lease is null", [job.id])
       // Or it runs again already.
       if (row !== undefined || runs.length > 1) break
