@@ -226,8 +226,9 @@ export class Enqueuer {
     } catch (error) {
       // It has committed when it wakes, and that may fail too; not by a job's own values.
       const state = sqlStateOf(error) ?? ""
-      if (!rides || error instanceof ConnectionError || ["22", "23"].includes(state.slice(0, 2))) throw error
-      return await this.#addJobs(batch, true)
+      const said = !(error instanceof ConnectionError) || ["42501", "53100"].includes(state)
+      if (!rides || !said || ["22", "23"].includes(state.slice(0, 2))) throw error
+      return await this.#lookAndAdd(batch)
     }
     this.#events.seen(row.subscribed)
     // Committed. The callers go on, when the next statement is on its way; where nobody was told, the other processes hear of it in a moment.
@@ -245,6 +246,18 @@ export class Enqueuer {
     const lanes = bare === undefined ? lanesOf(row.lanes) : [{ queue: queueOf(bare), priority: priorityOf(bare), seq: Number(row.seq) }]
     if (row.told === true) notifier.told(lanes, row.due_ms)
     else notifier.wake(lanes, row.due_ms)
+  }
+
+  /** A call failed that may have stored the jobs. Should this fail in passing too, whoever tries again has to look for them as well. */
+  async #lookAndAdd(batch: Batch): Promise<void> {
+    try {
+      await this.#addJobs(batch, true)
+    } catch (error) {
+      if (error instanceof ConnectionError && error.unknown) throw error
+      const cause = error instanceof ConnectionError ? error.cause : error
+      if (!isTransient(cause)) throw error
+      throw new ConnectionError(error instanceof Error ? error.message : String(error), { cause, unknown: true })
+    }
   }
 
   async #addJobs({ units, drafts, ids }: Batch, repeated: boolean): Promise<void> {

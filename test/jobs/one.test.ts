@@ -82,6 +82,24 @@ test("I1: a wake-up that fails after the commit leaves the job stored once, and 
   expect((await stored()).map((row) => row.args)).toEqual([[1]])
 })
 
+test("I1: so does one whose repeat fails in passing: whoever tries again looks for the job too", async () => {
+  const [whole] = await on.db.query<{ text: string }>("select pg_get_functiondef('tusk.flush_log'::regproc) as text")
+  await on.db.query("create sequence failures")
+  await on.db.query(
+    `create or replace function tusk.flush_log() returns void language plpgsql as $$
+     begin if nextval('public.failures') <= 2 then raise exception 'canceled' using errcode = '57014'; end if; end $$`,
+  )
+  try {
+    const view = await opened()
+    const job = await view.enqueue(1)
+    expect([pool.count(CALL), pool.count("add_jobs")]).toEqual([1, 2])
+    expect(job.created).toBe(true)
+    expect((await stored()).map((row) => row.args)).toEqual([[1]])
+  } finally {
+    await on.db.query(whole!.text)
+  }
+})
+
 test("where transactions are stricter by default, in one of its own; it is told of afterwards", async () => {
   const view = await opened("-c default_transaction_isolation=serializable")
   await view.enqueue(1)
