@@ -63,6 +63,7 @@ export class Enqueuer {
   readonly #statements: Statements
   readonly #addJobsText: string
   readonly #addPlainText: string
+  readonly #lookText: string
   readonly #channel: string
   readonly #notifier: Notifier
   readonly #logger: Logger
@@ -89,6 +90,7 @@ export class Enqueuer {
     this.#statements = options.statements
     this.#addJobsText = render(ADD_JOBS, options.names)
     this.#addPlainText = render(ADD_PLAIN, options.names)
+    this.#lookText = render(LOOK, options.names)
     this.#channel = options.names.channel
     this.#notifier = options.notifier
     this.#logger = options.logger
@@ -228,7 +230,7 @@ export class Enqueuer {
       const state = sqlStateOf(error) ?? ""
       const said = !(error instanceof ConnectionError) || ["42501", "53100"].includes(state)
       if (!rides || !said || ["22", "23"].includes(state.slice(0, 2))) throw error
-      return await this.#lookAndAdd(batch)
+      return await this.#afterAll(batch, error)
     }
     this.#events.seen(row.subscribed)
     // Committed. The callers go on, when the next statement is on its way; where nobody was told, the other processes hear of it in a moment.
@@ -248,16 +250,20 @@ export class Enqueuer {
     else notifier.wake(lanes, row.due_ms)
   }
 
-  /** A call failed that may have stored the jobs. Should this fail in passing too, whoever tries again has to look for them as well. */
-  async #lookAndAdd(batch: Batch): Promise<void> {
+  /**
+   * The server has answered a call with an error, and it may have stored the jobs before: then they are added, which is no more than to wait for the disk.
+   * Should that fail in passing, whoever tries again has to look for them as well.
+   */
+  async #afterAll(batch: Batch, error: unknown): Promise<void> {
     try {
-      await this.#addJobs(batch, true)
-    } catch (error) {
-      if (error instanceof ConnectionError && error.unknown) throw error
-      const cause = error instanceof ConnectionError ? error.cause : error
-      if (!isTransient(cause)) throw error
-      throw new ConnectionError(error instanceof Error ? error.message : String(error), { cause, unknown: true })
+      const { length } = await this.#runner.run({ text: this.#lookText, values: [batch.ids] })
+      if (length > 0) return await this.#addJobs(batch, true)
+    } catch (again) {
+      const cause = again instanceof ConnectionError ? again.cause : again
+      if (!isTransient(cause)) throw again
+      throw new ConnectionError(again instanceof Error ? again.message : String(again), { cause, unknown: true })
     }
+    throw error
   }
 
   async #addJobs({ units, drafts, ids }: Batch, repeated: boolean): Promise<void> {
@@ -331,6 +337,7 @@ interface AddedRow extends Record<string, unknown> {
   seq: string
 }
 
+const LOOK = "select from {schema}.jobs where id = any ($1::uuid[]) union all select from {schema}.finished_jobs where id = any ($1::uuid[])"
 const ADD_PLAIN = "select {schema}.add_plain_jobs($1::text::jsonb, $2::text)"
 const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text, $3::boolean)"
 
