@@ -3,6 +3,7 @@ import { render, type SchemaNames } from "../src/postgres/names.js"
 import { functionTexts } from "../src/postgres/sql.js"
 import * as tables from "./0001_tables.js"
 import * as functions from "./0002_functions.js"
+import * as servers from "./0003_servers.js"
 
 /** All migrations of a schema, in order. A static list rather than a folder to read: bundlers drop what is not imported. */
 export function migrationsFor(names: SchemaNames): Record<string, Migration> {
@@ -10,5 +11,6 @@ export function migrationsFor(names: SchemaNames): Record<string, Migration> {
   return {
     "0001_tables": { up: tables.up(names), down: tables.down(names) },
     "0002_functions": { up: functions.up(rendered), down: functions.down(rendered) },
+    "0003_servers": { up: servers.up(names, rendered), down: servers.down(names) },
   }
 }

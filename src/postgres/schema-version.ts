@@ -4,7 +4,7 @@ import type { Executor } from "./executor.js"
 import { render, type SchemaNames } from "./names.js"
 
 /** The version of the schema that this code works on; the last migration writes the same into `meta`. */
-export const SCHEMA_VERSION = 1
+export const SCHEMA_VERSION = 2
 /** PostgreSQL 14, the oldest major that its project still supports. */
 const MIN_SERVER = 140_000
 

@@ -41,7 +41,7 @@ describe("pgtusk migrate", () => {
   test("makes the schema, says what it applied, and then finds nothing to do", { timeout: LIMIT }, async () => {
     const db = await emptyDatabase()
     const first = await cli(["migrate"], { DATABASE_URL: db.url })
-    expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^0001_tables\n0002_functions/) })
+    expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^0001_tables\n0002_functions\n0003_servers/) })
     expect(first.stderr).toMatch(/Applied \d+ migrations: schema "tusk" of .* is up to date\./)
     const second = await cli(["migrate", "--url", db.url])
     expect(second).toMatchObject({ code: 0, stdout: "", stderr: expect.stringMatching(/^Nothing to do: schema "tusk"/) })
@@ -54,7 +54,7 @@ describe("pgtusk migrate", () => {
     const migrated = await emptyDatabase()
     await cli(["migrate", "--url", migrated.url, "--schema", schema])
     const expected = await contents(migrated, schema)
-    expect(expected).toMatchObject({ migrations: [{ name: "0001_tables" }, { name: "0002_functions" }] })
+    expect(expected).toMatchObject({ migrations: [{ name: "0001_tables" }, { name: "0002_functions" }, { name: "0003_servers" }] })
 
     const loaders: ((url: string) => Promise<unknown>)[] = [
       async (url) => {
@@ -90,17 +90,17 @@ describe("pgtusk migrate", () => {
     const [whole, rest, none, tooFar, lonely] = await Promise.all([
       cli(["migrate", "--sql"]),
       cli(["migrate", "--sql", "--from", "1"]),
-      cli(["migrate", "--sql", "--from", "2"]),
       cli(["migrate", "--sql", "--from", "3"]),
+      cli(["migrate", "--sql", "--from", "4"]),
       cli(["migrate", "--from", "1"]),
     ])
     expect(rest.stdout).not.toContain("0001_tables")
     expect(rest.stdout).toContain("-- 0002_functions")
-    expect(none.stdout).toBe("-- 0002_functions is the last migration of this version; nothing comes after it.")
+    expect(none.stdout).toBe("-- 0003_servers is the last migration of this version; nothing comes after it.")
     expect(tooFar).toMatchObject({
       code: 1,
       stdout: "",
-      stderr: "error: --from is 3, and the last migration of this version is 2 (0002_functions)\n",
+      stderr: "error: --from is 4, and the last migration of this version is 3 (0003_servers)\n",
     })
     expect(lonely).toMatchObject({ code: 1, stderr: expect.stringContaining("--from belongs to --sql") })
     // In two steps it comes to the same.

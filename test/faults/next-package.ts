@@ -1,4 +1,4 @@
-/** The release after this one, as far as a test can have it: a third migration like those to come, and a package that knows it. */
+/** The release after this one, as far as a test can have it: one more migration like those to come, and a package that knows it. */
 import { readFile } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import { build } from "esbuild"
@@ -27,7 +27,7 @@ export function nextRelease({ minVersion = SCHEMA_VERSION, atEnd }: Trial = {}):
     version,
     migrationsFor: (names) => ({
       ...migrationsFor(names),
-      "0003_trial": {
+      "9999_trial": {
         up: async (db: Kysely<any>) => {
           const run = (text: string): Promise<unknown> => sql.raw(render(text, names)).execute(db)
           await run("alter table {schema}.jobs add column trial text")

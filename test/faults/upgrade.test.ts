@@ -105,9 +105,9 @@ describe("under load", () => {
     const { producer, workers } = await load()
     const early = start("worker", "too early", next)
     expect((await early.exit).code).not.toBe(0)
-    expect(early.stderr).toMatch(/SchemaVersionError: The schema "tusk" has version 1, and this pgtusk needs 2; run `npx pgtusk migrate`/)
+    expect(early.stderr).toMatch(/SchemaVersionError: The schema "tusk" has version 2, and this pgtusk needs 3; run `npx pgtusk migrate`/)
 
-    expect(await migrate(nextRelease())).toEqual({ applied: ["0003_trial"] })
+    expect(await migrate(nextRelease())).toEqual({ applied: ["9999_trial"] })
     await goOn("worker like 'old%'")
     const newer = [start("worker", "new", next), start("worker", "old 3")]
     await Promise.all(newer.map((worker) => worker.line("ready", 30_000)))
@@ -169,7 +169,7 @@ describe("under load", () => {
     await waitFor(async () => (await waiting()) === 0, { what: "it to give way" })
     await goOn()
     await holder.query("commit")
-    expect(await migrated).toEqual({ applied: ["0003_trial"] })
+    expect(await migrated).toEqual({ applied: ["9999_trial"] })
     await goOn()
     await balance(producer, workers)
   }, 90_000)
@@ -181,17 +181,17 @@ test("a worker whose schema is closed to it says so once, drains and stops; the 
   const producer = start("producer", "producer")
   await producer.line("ready", 30_000)
   await goOn()
-  await migrate(nextRelease({ minVersion: 2 }))
+  await migrate(nextRelease({ minVersion: 3 }))
   expect(await old.exit).toEqual({ code: 0, signal: null })
   expect(old.lines.filter((line) => line.startsWith("log error"))).toEqual([
     expect.stringMatching(
-      /^log error The schema "tusk" has version 2, and this pgtusk knows 1: .* upgrade the package here\. The worker drains and stops/,
+      /^log error The schema "tusk" has version 3, and this pgtusk knows 2: .* upgrade the package here\. The worker drains and stops/,
     ),
   ])
   expect(await rows("select from tusk.workers where id = $1", [id])).toEqual([])
   const late = start("worker", "late")
   expect((await late.exit).code).not.toBe(0)
-  expect(late.stderr).toContain('SchemaVersionError: The schema "tusk" has version 2, and this pgtusk knows 1')
+  expect(late.stderr).toContain('SchemaVersionError: The schema "tusk" has version 3, and this pgtusk knows 2')
 
   const now = start("worker", "new", next)
   await now.line("ready", 30_000)

@@ -439,4 +439,4 @@ CREATE OR REPLACE FUNCTION tusk.wake(channel text, lanes jsonb, due_ms double pr
  RETURNS boolean
  LANGUAGE plpgsql;
 
--- meta: version 1, min_version 1
+-- meta: version 2, min_version 1
