@@ -1,3 +1,5 @@
+import { clearTimeout, setInterval, setTimeout } from "./timers.js"
+
 /** Longest delay that a Node timer keeps (a longer one would fire at once). */
 const MAX_TIMER_MS = 2_147_483_647
 

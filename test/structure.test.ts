@@ -106,6 +106,47 @@ describe("imports", () => {
   })
 })
 
+describe("timers", () => {
+  const GLOBALS = new Set(["setTimeout", "clearTimeout", "setInterval", "clearInterval", "setImmediate", "clearImmediate", "performance"])
+
+  /** What a file takes from the process instead of src/timers.ts. Text in strings (the script of a child process) is not looked at. */
+  function foreignTimers(file: string, text: string = readFileSync(join(root, file), "utf8")): string[] {
+    const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
+    const own = new Set<string>()
+    const found: string[] = []
+    const report = (node: ts.Node): void => {
+      const { line } = source.getLineAndCharacterOfPosition(node.getStart())
+      found.push(`${file}:${line + 1}: ${node.getText()}; take it from src/timers.ts`)
+    }
+    const visit = (node: ts.Node): void => {
+      if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
+        if (/^(node:)?(timers|timers\/promises|perf_hooks)$/.test(node.moduleSpecifier.text)) report(node)
+        const names = node.importClause?.namedBindings
+        if (names !== undefined && ts.isNamedImports(names)) for (const { name } of names.elements) own.add(name.text)
+        return
+      }
+      const member = ts.isPropertyAccessExpression(node) ? node.getText() : ""
+      if (/^(Date\.now|AbortSignal\.timeout|process\.hrtime.*|globalThis\.(set|clear|performance).*)$/.test(member)) report(node)
+      if (ts.isNewExpression(node) && node.expression.getText() === "Date" && (node.arguments ?? []).length === 0) report(node)
+      const named = ts.isIdentifier(node) && !(ts.isPropertyAccessExpression(node.parent) && node.parent.name === node)
+      if (named && GLOBALS.has(node.text) && !own.has(node.text)) report(node)
+      ts.forEachChild(node, visit)
+    }
+    visit(source)
+    return found
+  }
+
+  test("come from one module, which test tools cannot replace", () => {
+    expect(sources.filter((file) => file !== "src/timers.ts").flatMap((file) => foreignTimers(file))).toEqual([])
+  })
+
+  test("from elsewhere are found", () => {
+    const each = ["setTimeout(f, 1)", "performance.now()", "Date.now()", "new Date()", "AbortSignal.timeout(1)", 'import "node:timers/promises"']
+    expect(each.filter((text) => foreignTimers("src/x.ts", text).length !== 1)).toEqual([])
+    expect(foreignTimers("src/x.ts", 'import { setTimeout } from "./timers.js"\nsetTimeout(f, 1)\nnew Date(0)\n"setTimeout(f)"')).toEqual([])
+  })
+})
+
 describe("files", () => {
   const lines = (file: string): string[] => readFileSync(join(root, file), "utf8").trimEnd().split("\n")
 

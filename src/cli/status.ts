@@ -1,4 +1,5 @@
 import type { QueueInfo } from "../jobs/types.js"
+import { wallClock } from "../timers.js"
 import type { WorkerInfo } from "../worker/types.js"
 import { type DatabaseOptions, describeDatabase, withTusk } from "./database.js"
 import { age, print, table } from "./output.js"
@@ -38,5 +39,5 @@ function describe(queues: readonly QueueInfo[], workers: readonly WorkerInfo[], 
 
 /** For the eye only, so the clock of this machine will do. */
 function since(instant: Date): string {
-  return age(Date.now() - instant.getTime())
+  return age(wallClock() - instant.getTime())
 }

@@ -1,6 +1,7 @@
 /** What a worker on the command line tells: its jobs' failures always, everything else when asked. A line each, on standard error. */
 import type { JobEvent, JobEventName } from "../jobs/types.js"
 import type { Logger } from "../logger.js"
+import { wallClock } from "../timers.js"
 import type { Tusk } from "../tusk.js"
 import { note } from "./output.js"
 
@@ -25,7 +26,7 @@ export function noteLogger(verbose: boolean): Logger {
         ([name, value]) =>
           `${name}=${value instanceof Error ? (verbose ? value.stack : value.message) : typeof value === "string" ? value : JSON.stringify(value)}`,
       )
-      note(`${time(new Date())} ${level} ${message}${rest.length === 0 ? "" : ` (${rest.join(", ")})`}`)
+      note(`${time(new Date(wallClock()))} ${level} ${message}${rest.length === 0 ? "" : ` (${rest.join(", ")})`}`)
     }
   const silent = (): void => {}
   return { debug: verbose ? line("debug") : silent, info: line("info"), warn: line("warn"), error: line("error") }

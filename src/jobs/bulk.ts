@@ -1,8 +1,8 @@
 /** One change to all jobs that fit a filter, in batches. */
-import { setTimeout as delay } from "node:timers/promises"
 import type { Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
 import { patiently } from "../postgres/patience.js"
+import { performance, sleep } from "../timers.js"
 import type { JobAdmin } from "./admin.js"
 import type { CheckedFilter } from "./filter.js"
 import type { JobState } from "./types.js"
@@ -69,7 +69,7 @@ export async function changeAll(database: Database, admin: JobAdmin, bulk: BulkC
     if (ids.length === 0) break
     const began = performance.now()
     done.push(...(await change(ids)))
-    if (rate !== undefined && ids.length === most) await delay(Math.max(0, (ids.length / rate) * 1_000 - (performance.now() - began)))
+    if (rate !== undefined && ids.length === most) await sleep(Math.max(0, (ids.length / rate) * 1_000 - (performance.now() - began)))
     // Live jobs that stay (an active one that is told to cancel) must not be found again and again.
     if (source === "jobs") cursor = { ...filter, oldestFirst: true, after: ids.at(-1)! }
     if (ids.length < most) break

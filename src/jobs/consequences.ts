@@ -1,5 +1,6 @@
 /** What a statement brings about beside what it was asked for, and who must hear of it. */
 import { lanesOf, type Notifier } from "../postgres/wake.js"
+import { wallClock } from "../timers.js"
 import type { EventFeed } from "./event-feed.js"
 import type { JobEventName, JobFailure } from "./types.js"
 
@@ -52,6 +53,6 @@ export class Aftermath {
   #tell(name: JobEventName, { id, queue, task, attempt, error }: ToldJob & { readonly error?: JobFailure }): void {
     if (!this.#events.wants(name)) return
     const details = { ...(attempt === undefined ? {} : { attempt }), ...(error === undefined ? {} : { error }) }
-    this.#events.emit({ name, id, task, queue, at: new Date(), ...details })
+    this.#events.emit({ name, id, task, queue, at: new Date(wallClock()), ...details })
   }
 }

@@ -18,6 +18,7 @@ import type { Statements } from "../postgres/statements.js"
 import { type LaneHint, lanesOf, type Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
 import type { Draft } from "../task/draft-types.js"
+import { setImmediate } from "../timers.js"
 import { columns, draftsText, fields, isBare, isPlain, priorityOf, queueOf } from "./draft-values.js"
 import type { EventFeed } from "./event-feed.js"
 

@@ -11,6 +11,7 @@ import type { EventHub } from "../events.js"
 import type { Logger } from "../logger.js"
 import type { Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
+import { clearInterval, setImmediate, setInterval, setTimeout } from "../timers.js"
 import type { JobEvent, JobEventName, Subscription } from "./types.js"
 
 /** NOTIFY payloads are limited to 8,000 bytes. */

@@ -1,6 +1,7 @@
 /** Which limits over all workers hold up a waiting job. */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { wallClock } from "../timers.js"
 import type { SnapshotRow } from "./snapshot.js"
 import type { Explanation } from "./types.js"
 
@@ -49,6 +50,6 @@ function rateReason(rate: StoredRate | null, room: number | null, waitMs: number
   if (rate === null || room === null || room > 0) return []
   const limit = `${rate.limit} starts in ${rate.perMs / 1_000} s`
   if (waitMs === null) return [{ code: "rate-limit", message: `The rate limit of ${of} is ${limit}: it never starts` }]
-  const until = new Date(Date.now() + waitMs)
+  const until = new Date(wallClock() + waitMs)
   return [{ code: "rate-limit", message: `The rate limit of ${of} is used up (${limit}); the next may start at ${until.toISOString()}`, until }]
 }

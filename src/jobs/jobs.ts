@@ -10,6 +10,7 @@ import type { EnqueueRequest } from "../task/client.js"
 import { buildDraft } from "../task/draft.js"
 import type { Draft } from "../task/draft-types.js"
 import type { EnqueueDraft, EnqueueMiddleware } from "../task/types.js"
+import { wallClock } from "../timers.js"
 import { JobAdmin } from "./admin.js"
 import { type Added, Enqueuer } from "./enqueuer.js"
 import { EventFeed } from "./event-feed.js"
@@ -74,7 +75,7 @@ export class Jobs {
     // In a transaction nobody else sees them yet.
     if (executor !== undefined) return this.#handles(await enqueuer.addIn(executor, drafts, ids), drafts)
     if (!this.events.wants("job:added")) return this.#handles(await enqueuer.add(drafts, ids), drafts)
-    this.events.storing(drafts.map(({ task, queue = "default" }, i) => ({ name: "job:added", id: ids[i]!, task, queue, at: new Date() })))
+    this.events.storing(drafts.map(({ task, queue = "default" }, i) => ({ name: "job:added", id: ids[i]!, task, queue, at: new Date(wallClock()) })))
     try {
       const added = await enqueuer.add(drafts, ids)
       for (const { id, queue, created } of added) if (created) this.events.stored(id, queue)
@@ -103,7 +104,7 @@ export class Jobs {
   #stored(id: string, task: string, queue: string, created: boolean, told = false): Job<any> {
     const name: JobEventName = created ? "job:added" : "job:deduplicated"
     // In a transaction the job may yet be rolled back; the event tells of the call.
-    if (!(created && told) && this.events.wants(name)) this.events.emit({ name, id, task, queue, at: new Date() })
+    if (!(created && told) && this.events.wants(name)) this.events.emit({ name, id, task, queue, at: new Date(wallClock()) })
     return new EnqueuedJob(id, task, queue, created, this.#open)
   }
 

@@ -1,4 +1,5 @@
 import { randomFillSync } from "node:crypto"
+import { wallClock } from "../timers.js"
 
 const pool = new Uint8Array(8 * 1024)
 let used = pool.length
@@ -12,7 +13,7 @@ const hex: readonly string[] = Array.from({ length: 256 }, (_, i) => i.toString(
  * A time-ordered uuid (RFC 9562, version 7; `rand_a` is a counter, so ids made in one process sort in the order of their making, as its section
  * 6.2, method 1, describes). The producer makes the ids of its jobs, so that a repeat after a lost answer inserts nothing twice.
  */
-export function uuidv7(now: number = Date.now()): string {
+export function uuidv7(now: number = wallClock()): string {
   if (now > lastMs) begin(now)
   // More than 4,096 in a millisecond, or a clock that was set back: borrow from the future rather than break the order.
   else if (++counter > 0xfff) begin(lastMs + 1)

@@ -6,7 +6,6 @@
  *
  * Invariant: the listener is live, or the poll runs, before a job is marked; so an end cannot fall between looking and listening.
  */
-import { setTimeout as delay } from "node:timers/promises"
 import { UnknownJobError, WaitTimeoutError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { isTransient } from "../postgres/failure.js"
@@ -14,6 +13,7 @@ import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { SerialWork } from "../serial-work.js"
+import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout, sleep } from "../timers.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
 import type { JobSnapshot, JobState } from "./types.js"
 
@@ -135,7 +135,7 @@ export class Waiter {
         this.#options.logger.debug("waiting for jobs: the database does not answer, trying again", { error: error as Error })
         for (const id of mark) this.#toMark.add(id)
         for (const id of read) this.#toMark.add(id)
-        await delay(500)
+        await sleep(500)
       }
     }
   }

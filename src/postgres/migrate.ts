@@ -7,11 +7,11 @@
  * transaction of an application would stop all workers. So a migration waits for a lock no longer than LOCK_TIMEOUT_MS, then undoes itself,
  * lets the others through for PAUSE_MS, and begins again. A host that vanishes in the middle holds up the workers until its silence is noticed.
  */
-import { setTimeout as sleep } from "node:timers/promises"
 import { type Kysely, type Migration, Migrator, PostgresAdapter } from "kysely"
 import pg from "pg"
 import { migrationsFor } from "../../migrations/index.js"
 import { ConnectionError } from "../errors.js"
+import { performance, sleep } from "../timers.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss } from "./failure.js"
 import { kyselyOver } from "./kysely.js"

@@ -1,7 +1,7 @@
 /** Repeats what may be done again: a statement whose repeat finds, or does not mind, what an earlier try has done. */
-import { setTimeout as delay } from "node:timers/promises"
 import { ConnectionError } from "../errors.js"
 import type { Logger } from "../logger.js"
+import { performance, sleep } from "../timers.js"
 import { isTransient } from "./failure.js"
 import { sqlStateOf } from "./sqlstate.js"
 
@@ -37,7 +37,7 @@ export async function patiently<T>(options: PatienceOptions, work: (unknown: boo
       const hopeless = unreachable && !unknown && !isPassing(cause)
       if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error, options.whether) : error
       options.logger.debug(`${options.what} is repeated`, { error: cause })
-      await delay(Math.min(50 * 2 ** tries, 1_000))
+      await sleep(Math.min(50 * 2 ** tries, 1_000))
     }
   }
 }

@@ -7,6 +7,7 @@
  */
 import type { Logger } from "../logger.js"
 import { SerialWork } from "../serial-work.js"
+import { performance, setTimeout } from "../timers.js"
 import type { SchemaNames } from "./names.js"
 import type { Runner } from "./pool.js"
 import type { Statements } from "./statements.js"

@@ -6,6 +6,7 @@
  */
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { JobEvent, JobEventName, JobFailure } from "../jobs/types.js"
+import { wallClock } from "../timers.js"
 import type { Outcome } from "./outcome.js"
 import type { Run } from "./run.js"
 import type { Settlement, Verdict } from "./settler.js"
@@ -110,7 +111,7 @@ export class Announcer {
 }
 
 function event(name: JobEventName, run: Run, details: Details): JobEvent {
-  return { name, id: run.id, task: run.task, queue: run.queue, at: new Date(), ...details }
+  return { name, id: run.id, task: run.task, queue: run.queue, at: new Date(wallClock()), ...details }
 }
 
 function progressDetails(run: Run, progress: number, data: unknown): Details {

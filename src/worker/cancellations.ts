@@ -7,6 +7,7 @@ import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { SerialWork } from "../serial-work.js"
+import { setTimeout } from "../timers.js"
 import type { QueueClaimer } from "./claimer.js"
 import type { Runs } from "./runs.js"
 

@@ -15,6 +15,7 @@ import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { RetryPause } from "../retry-pause.js"
 import { Service, type ServiceOptions } from "../service.js"
+import { performance } from "../timers.js"
 
 export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner

@@ -16,6 +16,7 @@ import type { Runner } from "../postgres/pool.js"
 import { newer, SCHEMA_VERSION } from "../postgres/schema-version.js"
 import type { Statements } from "../postgres/statements.js"
 import { Service, type ServiceOptions } from "../service.js"
+import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Run } from "./run.js"
 
 export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {

@@ -14,6 +14,7 @@ import { isConnectionLoss } from "../postgres/failure.js"
 import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
+import { setImmediate } from "../timers.js"
 import type { SettleRow } from "./settler.js"
 import type { Transaction } from "./types.js"
 

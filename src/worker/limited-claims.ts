@@ -13,6 +13,7 @@
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { LIMITED_LANE, type Notifier } from "../postgres/wake.js"
+import { clearTimeout, performance, setTimeout } from "../timers.js"
 import { CLAIM_TYPES, type ClaimedRow, claimedRow } from "./run.js"
 
 export interface LimitedHost {

@@ -13,6 +13,7 @@ import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
+import { performance } from "../timers.js"
 import type { SettleRow } from "./settler.js"
 
 export interface LostClaimsOptions extends Omit<ServiceOptions, "name"> {

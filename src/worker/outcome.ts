@@ -16,6 +16,7 @@ import { retryDelayMs } from "../task/backoff.js"
 import { toMilliseconds } from "../task/duration.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { Backoff, Duration } from "../task/types.js"
+import { wallClock } from "../timers.js"
 import type { SettleRow } from "./settler.js"
 import type { CurrentJob } from "./types.js"
 
@@ -160,7 +161,7 @@ function isFinal(error: unknown): boolean {
 
 function afterMs(delay: Duration | Date): number | undefined {
   try {
-    return delay instanceof Date ? Math.max(0, delay.getTime() - Date.now()) : toMilliseconds(delay, "RetryAfterError's delay")
+    return delay instanceof Date ? Math.max(0, delay.getTime() - wallClock()) : toMilliseconds(delay, "RetryAfterError's delay")
   } catch {
     return undefined
   }

@@ -7,6 +7,7 @@
 import { LeaseLostError, type TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { TaskSpec } from "../task/spec.js"
+import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Outcome } from "./outcome.js"
 import { type ClaimedRow, Run, type RunHost, type RunListener, type Slot } from "./run.js"
 

@@ -15,6 +15,7 @@ import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
+import { setImmediate } from "../timers.js"
 import { failureOf, type Outcome } from "./outcome.js"
 import type { Run } from "./run.js"
 

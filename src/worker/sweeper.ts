@@ -9,6 +9,7 @@ import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { LaneHint } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
+import { performance } from "../timers.js"
 
 export interface SweeperOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner

@@ -5,6 +5,7 @@
  * that computes: its events then wait until it goes on, timers and answers in either order, while the world does not. One that was killed has no
  * events any more. Between two events all promises settle. Whatever the code under test asks for (timers, clocks, random numbers) comes from here.
  */
+import { replaceTimers, type Timers } from "../../src/timers.js"
 import type { Random } from "../support/random.js"
 
 interface Event {
@@ -59,6 +60,7 @@ class Timer {
 
 const real = {
   setImmediate: globalThis.setImmediate,
+  clearImmediate: globalThis.clearImmediate,
   setTimeout: globalThis.setTimeout,
   clearTimeout: globalThis.clearTimeout,
   setInterval: globalThis.setInterval,
@@ -156,17 +158,25 @@ export class VirtualTime {
       set()
       return made
     }
-    Object.assign(globalThis, {
+    const timers = {
       setTimeout: (run: (...args: any[]) => void, ms = 1, ...args: unknown[]) => timer(() => run(...args), ms, false),
       setInterval: (run: (...args: any[]) => void, ms = 1, ...args: unknown[]) => timer(() => run(...args), ms, true),
       clearTimeout: (made?: Timer) => made?.done(),
       clearInterval: (made?: Timer) => made?.done(),
       setImmediate: (run: (...args: any[]) => void, ...args: unknown[]) => this.#add(this.now, () => run(...args), this.#current, true),
-    })
+      clearImmediate: (made?: Event) => {
+        if (made !== undefined) made.cancelled = true
+      },
+    }
+    const wallClock = (): number => Math.trunc(1_700_000_000_000 + this.now)
+    const restore = replaceTimers({ ...timers, now: () => this.now, wallClock } as unknown as Timers)
+    // What is not the library's own, as the handlers of a history, has the same time.
+    Object.assign(globalThis, timers)
     Math.random = () => this.#random.next()
-    Date.now = () => Math.trunc(1_700_000_000_000 + this.now)
+    Date.now = wallClock
     Object.defineProperty(performance, "now", { configurable: true, value: () => this.now })
     return () => {
+      restore()
       const { random, now, ...globals } = real
       Object.assign(globalThis, globals)
       Math.random = random

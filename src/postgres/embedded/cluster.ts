@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto"
 import { chown, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, unlink, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { ConnectionError, InvalidOptionError } from "../../errors.js"
+import { wallClock } from "../../timers.js"
 import { type Account, blockedAt } from "./account.js"
 import { type Binaries, serverEnvironment } from "./binaries.js"
 import type { Guard } from "./guard.js"
@@ -95,7 +96,7 @@ async function sweepStagings(home: string): Promise<void> {
     if (!name.startsWith(STAGING)) continue
     const path = join(home, name)
     const made = await stat(path).catch(() => undefined)
-    if (made !== undefined && Date.now() - made.mtimeMs > 600_000) await rm(path, { recursive: true, force: true })
+    if (made !== undefined && wallClock() - made.mtimeMs > 600_000) await rm(path, { recursive: true, force: true })
   }
 }
 

@@ -6,6 +6,7 @@ import { closeSync, openSync, readSync, renameSync, rmSync } from "node:fs"
 import { join } from "node:path"
 import { StringDecoder } from "node:string_decoder"
 import type { Logger } from "../../logger.js"
+import { clearInterval, setInterval } from "../../timers.js"
 
 const READ_EVERY_MS = 200
 const KEPT_LINES = 20

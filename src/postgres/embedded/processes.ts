@@ -1,7 +1,7 @@
 /** Whether a process that a file names is still there, and still the one that was meant. */
 import { execFileSync } from "node:child_process"
 import { readFileSync } from "node:fs"
-import { setTimeout as sleep } from "node:timers/promises"
+import { performance, sleep } from "../../timers.js"
 
 /** A zombie counts as gone: in a container whose first process reaps nobody it would stay for ever. */
 export function isAlive(pid: number): boolean {

@@ -1,8 +1,8 @@
 /** One attempt to start the server: it ends ready, or says why not. */
 import { type ChildProcess, spawn } from "node:child_process"
 import { createServer } from "node:net"
-import { setTimeout as sleep } from "node:timers/promises"
 import type { Logger } from "../../logger.js"
+import { clearTimeout, performance, setTimeout, sleep } from "../../timers.js"
 import type { Account } from "./account.js"
 import { type Binaries, serverEnvironment } from "./binaries.js"
 import { clusterOf, runningPostmaster } from "./cluster.js"

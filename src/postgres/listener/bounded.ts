@@ -1,3 +1,5 @@
+import { clearImmediate, clearTimeout, setImmediate, setTimeout } from "../../timers.js"
+
 /** How long to wait, and for what else. */
 interface Bounds<T> {
   /** Milliseconds. The timer does not keep the process alive. */

@@ -1,4 +1,5 @@
 import type { Logger } from "../../logger.js"
+import { performance } from "../../timers.js"
 
 /** Different causes that one outage may warn of; more are for the debug log. */
 const MAX_WARNINGS = 20
