@@ -3,9 +3,37 @@ import { render, type SchemaNames } from "../src/postgres/names.js"
 import * as functions from "./0002_functions.js"
 
 /** Changes to tables, in order. */
-const UP: readonly string[] = []
+const UP: readonly string[] = [
+  // A table that is published must say how its rows are found on the other side, or Postgres refuses to update and delete them (55000). `for all tables`
+  // publishes these too. FULL costs an insert nothing, and writes more to the log only where rows are changed while `wal_level` is `logical`; a unique
+  // index would have to be built over rows that are there, and be kept by every settle.
+  `alter table {schema}.meta replica identity full`,
+  // An old \`partitions()\` must not add a day in between, which would lack it. Then the parent first: once it is ours, nobody holds a partition.
+  `select pg_advisory_xact_lock(hashtextextended('{schema}.partitions', 7021))::text`,
+  `alter table {schema}.finished_jobs replica identity full`,
+  `do $$
+declare
+  part regclass;
+begin
+  for part in select inhrelid from pg_inherits where inhparent = '{schema}.finished_jobs'::regclass order by inhrelid loop
+    execute format('alter table %s replica identity full', part);
+  end loop;
+end
+$$`,
+]
 /** What undoes them. */
-const DOWN: readonly string[] = []
+const DOWN: readonly string[] = [
+  `alter table {schema}.finished_jobs replica identity default`,
+  `do $$
+declare
+  part regclass;
+begin
+  for part in select inhrelid from pg_inherits where inhparent = '{schema}.finished_jobs'::regclass order by inhrelid loop
+    execute format('alter table %s replica identity default', part);
+  end loop;
+end
+$$`,
+]
 
 /**
  * What servers other than a freshly initialised one need: all functions anew, and the changes above. Workers of version 1 go on, since no function
@@ -23,5 +51,7 @@ export function down(names: SchemaNames): (db: Kysely<any>) => Promise<void> {
   return async (db) => {
     for (const text of DOWN) await sql.raw(render(text, names)).execute(db)
     await sql.raw(render("update {schema}.meta set version = 1", names)).execute(db)
+    // Last: it is what lets the update through where the table is published.
+    await sql.raw(render("alter table {schema}.meta replica identity default", names)).execute(db)
   }
 }

@@ -2,6 +2,7 @@
 -- Run by every worker at its start and each hour; twice at once does no harm: an advisory lock lets one of them work, the others return.
 -- A new day is attached (which readers and writers of the other days do not notice); a past day is dropped under a short lock_timeout, since a
 -- long reader would otherwise queue every settle behind us: what cannot be dropped now goes with the next run.
+-- Each has a replica identity, since where it is published no row of it could be changed otherwise (see migrations/0003_servers.ts).
 -- Rows' custom ids in a dropped day are released by prune (keys.until).
 create or replace function {schema}.partitions() returns text[]
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
@@ -20,6 +21,7 @@ begin
     part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
     if to_regclass('{schema}.' || part) is null then
       execute format('create table %1$s.%2$I (like %1$s.finished_jobs including defaults including constraints)', home, part);
+      execute format('alter table %1$s.%2$I replica identity full', home, part);
       execute format('alter table %1$s.finished_jobs attach partition %1$s.%2$I for values from (%3$L) to (%4$L)', home, part, day, day + 1);
     end if;
   end loop;

@@ -1143,6 +1143,7 @@ begin
     part := 'finished_jobs_' || to_char(day, 'YYYYMMDD');
     if to_regclass('{schema}.' || part) is null then
       execute format('create table %1$s.%2$I (like %1$s.finished_jobs including defaults including constraints)', home, part);
+      execute format('alter table %1$s.%2$I replica identity full', home, part);
       execute format('alter table %1$s.finished_jobs attach partition %1$s.%2$I for values from (%3$L) to (%4$L)', home, part, day, day + 1);
     end if;
   end loop;
