@@ -8,20 +8,19 @@ import { Tusk, task } from "../../src/index.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { statementsFor } from "../../src/postgres/statements.js"
 import { waitFor } from "../support/wait.js"
-import { quietLogger as logger, restart, startForgetfulServer } from "./forgetful-server.js"
-import type { StormServer } from "./ledger/server.js"
+import { ForgetfulServer, quietLogger as logger } from "./forgetful-server.js"
 
 const noop = task({ name: "accepted.noop" }, async () => undefined)
 
-let server: StormServer
+let server: ForgetfulServer
 beforeAll(async () => {
-  server = await startForgetfulServer()
+  server = await ForgetfulServer.start()
 }, 60_000)
 afterAll(() => server?.stop())
 
 /** The ids of the jobs that are there after a crash. */
 async function afterCrash(): Promise<string[]> {
-  await restart(server)
+  await server.restart()
   return (await server.query("select id from tusk.jobs order by id")).map((row) => row.id)
 }
 

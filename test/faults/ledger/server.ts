@@ -56,10 +56,11 @@ export class StormServer {
     return client
   }
 
-  /** As if the plug had been pulled. */
-  async crash(): Promise<void> {
+  /** As if the plug had been pulled. `stopped`: processes of the server that were stopped, and would keep it waiting. */
+  async crash(stopped: readonly number[] = []): Promise<void> {
     const pid = await this.#postmaster()
     process.kill(pid, "SIGQUIT")
+    for (const one of stopped) process.kill(one, "SIGKILL")
     await waitFor(() => !isAlive(pid), { timeout: 20_000, what: "Postgres to be gone" })
   }
 
