@@ -2,6 +2,7 @@
 import { spawnSync } from "node:child_process"
 import { rmSync } from "node:fs"
 import { fileURLToPath } from "node:url"
+import { bundlePgListen } from "./bundle-pg-listen.mjs"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 rmSync(`${root}dist`, { recursive: true, force: true })
@@ -10,4 +11,5 @@ const { status } = spawnSync(process.execPath, ["node_modules/typescript/bin/tsc
   cwd: root,
   stdio: "inherit",
 })
+if (status === 0) await bundlePgListen(root, "dist/src/postgres/listener/pg-listen.js")
 process.exitCode = status ?? 1

@@ -29,10 +29,12 @@ const filesUnder = async (path: string): Promise<string[]> => {
 }
 
 describe("the tarball", () => {
-  test("holds compiled code, its types, and the pages that npm shows; nothing else", async () => {
+  test("holds compiled code, its types, the pages that npm shows, and the licences of what is inside; nothing else", async () => {
     const files = (await filesUnder(inPackage())).map((file) => file.slice(inPackage().length + 1))
     expect(files.filter((file) => !/^dist\/(src|migrations)\/.*\.(js|d\.ts)$/.test(file)).sort()).toEqual(
-      ["CHANGELOG.md", "LICENSE", "README.md", "package.json"].filter((name) => existsSync(join(root, name))),
+      ["CHANGELOG.md", "LICENSE", "README.md", "dist/THIRD-PARTY-LICENSES.txt", "package.json"].filter(
+        (name) => name.startsWith("dist/") || existsSync(join(root, name)),
+      ),
     )
     expect(files).toEqual(expect.arrayContaining(["dist/src/index.js", "dist/src/index.d.ts", "dist/src/cli/main.js"]))
   })
@@ -43,6 +45,16 @@ describe("the tarball", () => {
     expect(packed.peerDependenciesMeta).toEqual(
       Object.fromEntries(Object.keys(packed.peerDependencies).map((name: string) => [name, { optional: true }])),
     )
+  })
+
+  test("has pg-listen inside, with the licences of all that came along, and installs none of it", async () => {
+    const packages = Object.keys(JSON.parse(await readFile(join(project.folder, "package-lock.json"), "utf8")).packages)
+    expect(packages.filter((name) => /\/(pg-listen|pg-format|typed-emitter|debug)$/.test(name))).toEqual([])
+    const module = await readFile(inPackage("dist/src/postgres/listener/pg-listen.js"), "utf8")
+    expect(module.match(/^import .*/gm)?.filter((line) => !/ from "node:\w+";$/.test(line))).toEqual(['import pg from "pg";'])
+    const licences = await readFile(inPackage("dist/THIRD-PARTY-LICENSES.txt"), "utf8")
+    expect(licences.match(/^\S+(?= [\d.]+ \(MIT\)$)/gm)).toEqual(["debug", "ms", "pg-format", "pg-listen"])
+    expect(licences.match(/Permission is hereby granted/gi)).toHaveLength(4)
   })
 
   test("installs little", async () => {

@@ -22,6 +22,7 @@ interface SubscriberEvents {
  * - `retryLimit: 1` makes it try a reconnect zero times: it reports the end at once, and the Listener makes a new subscriber on its own terms;
  * - `parse` as identity: by default a payload that is no JSON counts as an error of the connection;
  * - no `paranoidChecking`: its query has no time-out, so it does not notice a dead route and piles up;
+ * - in the package it is bundled into this module (scripts/bundle-pg-listen.mjs), so that it uses the `pg` that the package depends on;
  * - its types say that the package is the function, under Node's module rules it is a namespace with `default`; at run time it is both.
  */
 export function createSubscriber(config: ClientConfig, events: SubscriberEvents): Subscriber {
