@@ -1,5 +1,5 @@
 /** The tables of docs/performance.md. */
-import { shown } from "./report.js"
+import { linesOf, shown } from "./report.js"
 import type { Results } from "./results.js"
 import { scenarios } from "./scenarios/all.js"
 import { targetsOf } from "./targets.js"
@@ -51,6 +51,18 @@ const HEADINGS: Readonly<Record<string, string>> = {
   bundleMb: "bundled, MiB",
   installedMb: "installed, MiB",
   dependencies: "packages it brings",
+  idlePerWorker: "idle: transactions/s and worker",
+  connectionsPerWorker: "idle: connections a worker",
+  claimsPerJob: "one at a time: claims a job",
+  transactionsPerJob: "transactions a job",
+  notificationsPerJob: "notifications a job",
+  maxMs: "slowest, ms",
+  flowClaimsPerJob: "half of the slots busy: claims a job",
+  flowLeast: "jobs of a worker, least",
+  flowMost: "most",
+  burstClaimsPerJob: "burst: claims a job",
+  burstLeast: "least jobs",
+  burstMost: "most jobs",
 }
 
 export function inMarkdown(results: Results): string {
@@ -79,9 +91,10 @@ function tables({ measured }: Results): string[] {
   return scenarios.flatMap((scenario) => {
     const rows = measured[scenario.name]
     if (rows === undefined) return []
-    const columns = [scenario.metric, ...scenario.shown]
-    const cells = Object.entries(rows).map(
-      ([name, metrics]) => `| ${name === "pgtusk" ? "**pgtusk**" : name} | ${columns.map((column) => shown(metrics[column])).join(" | ")} |`,
+    const { columns, lines } = linesOf(scenario, rows)
+    const cells = lines.map(
+      ({ name, label, metrics }) =>
+        `| ${name === "pgtusk" ? "**pgtusk**" : name}${label} | ${columns.map((column) => shown(metrics[column])).join(" | ")} |`,
     )
     const rounds = Math.max(...Object.values(rows).map((metrics) => metrics["rounds"] ?? 1))
     const heading = `| ${rounds === 1 ? "one round" : `median of ${rounds} rounds`} | ${columns.map((column) => HEADINGS[column] ?? column).join(" | ")} |`

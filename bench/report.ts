@@ -1,7 +1,7 @@
 /** From what was measured to what is read. */
 import type { Measured } from "./run.js"
 import { scenarios } from "./scenarios/all.js"
-import type { Metrics } from "./scenarios/scenario.js"
+import type { Line, Metrics, Scenario } from "./scenarios/scenario.js"
 import { targetsOf } from "./targets.js"
 
 /** pgtusk's number divided by the other's, by scenario and contestant: of rates, more than 1 is faster; of times, less than 1 is faster. */
@@ -43,8 +43,8 @@ export function table(measured: Measured): string {
   for (const scenario of scenarios) {
     const rows = measured[scenario.name]
     if (rows === undefined) continue
-    const columns = [scenario.metric, ...scenario.shown]
-    const cells = Object.entries(rows).map(([name, metrics]) => [name, ...columns.map((column) => shown(metrics[column]))])
+    const { columns, lines: found } = linesOf(scenario, rows)
+    const cells = found.map(({ name, label, metrics }) => [`${name}${label}`, ...columns.map((column) => shown(metrics[column]))])
     const all = [["", ...columns], ...cells]
     const widths = all[0]!.map((_, i) => Math.max(...all.map((row) => row[i]!.length)))
     lines.push(
@@ -59,6 +59,19 @@ export function table(measured: Measured): string {
     )
   }
   return lines.join("\n").trimStart()
+}
+
+/** The lines of a scenario's table, and its columns. */
+export function linesOf(scenario: Scenario, rows: Measured[string]): { columns: string[]; lines: (Line & { name: string })[] } {
+  const split = scenario.lines
+  return {
+    columns: split === undefined ? [scenario.metric, ...scenario.shown] : [...scenario.shown],
+    lines: Object.entries(rows).flatMap(([name, metrics]) =>
+      split === undefined
+        ? [{ name, label: "", metrics }]
+        : split(metrics).map((line) => ({ name, label: `, ${line.label}`, metrics: line.metrics })),
+    ),
+  }
 }
 
 export function shown(value: number | undefined): string {

@@ -20,7 +20,8 @@ export async function startServers(contestants: readonly Contestant[], say: (lin
   const postgres = await startEmbedded({
     logger: silent,
     // Nothing that touches durability or speed: the statistics by which claims' reads and idle statements are counted.
-    settings: { shared_preload_libraries: "pg_stat_statements" },
+    // And connections for fifty workers of each contestant, which may take ten each.
+    settings: { shared_preload_libraries: "pg_stat_statements", max_connections: "700" },
   })
   let redis: RedisServers | undefined
   try {

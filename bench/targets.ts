@@ -43,6 +43,14 @@ const of =
 const peer = (name: string): boolean => name !== "floor"
 const peerOnPostgres = (name: string): boolean => peer(name) && !name.startsWith("bullmq-redis")
 
+/** The largest, or the least, of those of pgtusk's metrics that have such names. */
+function extreme(choose: (...values: number[]) => number, names: RegExp) {
+  return (rows: Rows): number | undefined => {
+    const values = Object.entries(rows["pgtusk"] ?? {}).flatMap(([name, value]) => (names.test(name) ? [value] : []))
+    return values.length === 0 ? undefined : choose(...values)
+  }
+}
+
 const RATE = "jobsPerSecond"
 const DEFINITIONS: readonly Definition[] = [
   { scenario: "drain", text: "≥ 0.8 × floor", bound: "least", limit: 0.8, value: by(RATE, "higher", is("floor")) },
@@ -120,6 +128,56 @@ const DEFINITIONS: readonly Definition[] = [
   { scenario: "depth", text: "each within 1.3 × of the smallest", bound: "most", limit: 1.3, value: (rows) => ours(rows, "worstToSmallest") },
   { scenario: "depth", text: "1,000 keys within 1.3 × of ten", bound: "most", limit: 1.3, value: (rows) => ours(rows, "manyKeysToFew") },
   { scenario: "recovery", text: "≤ 25 s", bound: "most", limit: 25, value: (rows) => ours(rows, "seconds") },
+  {
+    scenario: "fleet",
+    text: "50 workers, one job at a time: ≤ 2 claims a job",
+    bound: "most",
+    limit: 2,
+    value: (rows) => ours(rows, "claimsPerJob@50"),
+  },
+  {
+    scenario: "fleet",
+    text: "50 workers, half of the slots busy, and in a burst: ≤ 1.2 claims a job",
+    bound: "most",
+    limit: 1.2,
+    value: extreme(Math.max, /^(flow|burst)ClaimsPerJob@50$/),
+  },
+  {
+    scenario: "fleet",
+    text: "idle: ≤ 0.5 transactions a second and worker",
+    bound: "most",
+    limit: 0.5,
+    value: extreme(Math.max, /^idlePerWorker@/),
+  },
+  {
+    scenario: "fleet",
+    text: "idle: a worker of 50 as little as one of 5 (≤ 1.2 ×)",
+    bound: "most",
+    limit: 1.2,
+    value: (rows) => divided(ours(rows, "idlePerWorker@50"), ours(rows, "idlePerWorker@5")),
+  },
+  { scenario: "fleet", text: "idle: ≤ 3 connections a worker", bound: "most", limit: 3, value: extreme(Math.max, /^connectionsPerWorker@/) },
+  {
+    scenario: "fleet",
+    text: "pickup p50 with 50 workers ≤ 1.1 × with one",
+    bound: "most",
+    limit: 1.1,
+    value: (rows) => divided(ours(rows, "p50Ms@50"), ours(rows, "p50Ms@1")),
+  },
+  {
+    scenario: "fleet",
+    text: "pickup p99 ≤ 50 ms, also with a worker that is busy, blocked, paused, stopped or dead",
+    bound: "most",
+    limit: 50,
+    value: extreme(Math.max, /^p99Ms@/),
+  },
+  {
+    scenario: "fleet",
+    text: "each worker gets jobs while half of the slots are busy, and in a burst",
+    bound: "least",
+    limit: 1,
+    value: extreme(Math.min, /^(flow|burst)Least@/),
+  },
 ]
 
 export function targetsOf(measured: Measured): Target[] {

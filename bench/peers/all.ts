@@ -11,6 +11,11 @@ const MODULES: Readonly<Record<string, string>> = {
   "bullmq-redis": "bullmq",
 }
 
+/** The name of the module, in this folder, that has the contestants of a peer. */
+export function moduleOf(peer: string): string {
+  return MODULES[peer]!
+}
+
 /** The contestants of these peers; null: all. pgtusk and the floor are among them always. */
 export async function contestantsOf(peers: readonly string[] | null): Promise<Contestant[]> {
   const found: Contestant[] = []

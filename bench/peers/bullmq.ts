@@ -1,6 +1,6 @@
 /** BullMQ, on Postgres and on Redis. */
 import { createPostgresBackend, Queue, Worker } from "bullmq"
-import type { Contestant, Durability, Servers, Store, Use } from "./peer.js"
+import { type Contestant, type Durability, FLEET_SLOTS, type FleetWorker, type Servers, type Store, type Use } from "./peer.js"
 
 const NAME = "bench"
 
@@ -44,6 +44,14 @@ function onPostgres(settings: Settings) {
       new Worker(NAME, async (job) => void (await run(job.data.n)), { connection, concurrency: settings.concurrency }, createPostgresBackend)
     return storeOf(queue, worker, settings, use)
   }
+}
+
+async function workAlone({ postgres }: Servers, run: (n: number) => unknown): Promise<FleetWorker> {
+  const connection = { connectionString: postgres, migrate: false }
+  const worker = new Worker(NAME, async (job) => void (await run(job.data.n)), { connection, concurrency: FLEET_SLOTS }, createPostgresBackend)
+  worker.on("error", (error) => process.stderr.write(`bullmq: ${error.message}\n`))
+  await worker.waitUntilReady()
+  return { stop: () => worker.close() }
 }
 
 function onRedis(durability: Durability, settings: Settings) {
@@ -93,6 +101,12 @@ export const contestants: readonly Contestant[] = [
     drains: 250,
     concurrency: STOCK.concurrency,
     uses,
+    fleet: {
+      settings: `${FLEET_SLOTS} jobs at once, stock pool`,
+      claims: "query ilike '%move_to_active(%' or query ~* 'move_to_\\w+_fetch'",
+      channels: ["bullmq_jobs"],
+      work: workAlone,
+    },
     open: onPostgres(STOCK),
   },
   {

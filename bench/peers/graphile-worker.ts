@@ -1,7 +1,7 @@
 /** graphile-worker, which keeps no finished jobs. */
 import { Logger, makeWorkerUtils, type RunnerOptions, run } from "graphile-worker"
 import { Database } from "./database.js"
-import type { Contestant, Servers, Store, Use } from "./peer.js"
+import { type Contestant, FLEET_SLOTS, type FleetWorker, type Servers, type Store, type Use } from "./peer.js"
 
 /** Its own logger writes a line a job to the console, which nobody would keep in production. */
 const logger = new Logger(() => () => undefined)
@@ -55,6 +55,21 @@ function opener(settings: Settings) {
   }
 }
 
+async function workAlone({ postgres }: Servers, handler: (n: number) => unknown): Promise<FleetWorker> {
+  const runner = await run({
+    connectionString: postgres,
+    logger,
+    noHandleSignals: true,
+    concurrency: FLEET_SLOTS,
+    taskList: {
+      bench: async (payload) => {
+        await handler((payload as { n: number }).n)
+      },
+    },
+  })
+  return { stop: () => runner.stop() }
+}
+
 export const contestants: readonly Contestant[] = [
   {
     name: "graphile-worker",
@@ -63,6 +78,12 @@ export const contestants: readonly Contestant[] = [
     drains: 500,
     concurrency: STOCK.concurrency,
     uses: ["plain", "unkept", "serial"],
+    fleet: {
+      settings: `${FLEET_SLOTS} jobs at once, stock pool of 10, no local queue`,
+      claims: "query ilike '%_private_jobs%' and query ilike '%skip locked%'",
+      channels: ["jobs:insert"],
+      work: workAlone,
+    },
     open: opener(STOCK),
   },
   {

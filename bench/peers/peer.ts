@@ -27,9 +27,33 @@ export interface Contestant {
   readonly uses: readonly Use[]
   /** Needs this Redis server. */
   readonly redis?: Durability
+  /** How it takes part in a fleet: many workers of one queue. */
+  readonly fleet?: FleetSetting
   /** Opens it, and makes what it needs in its database. */
   open(servers: Servers, use: Use): Promise<Store>
 }
+
+/** How workers run in a fleet, each alone in its process, with ten jobs at once, and how the server's statistics show what they do. */
+export interface FleetSetting {
+  /** The settings, for the documentation. */
+  readonly settings: string
+  /** A condition on `query` of pg_stat_statements: the statement asks for jobs. */
+  readonly claims: string
+  /** Channels on which it notifies its workers. */
+  readonly channels: readonly string[]
+  /** Starts a worker and nothing else. The tables are there. */
+  work(servers: Servers, run: (n: number) => unknown): Promise<FleetWorker>
+}
+
+export interface FleetWorker {
+  /** Claims nothing more until it is resumed; where it has that. */
+  pause?(): void
+  resume?(): void
+  stop(): Promise<void>
+}
+
+/** Jobs at once in each worker of a fleet. */
+export const FLEET_SLOTS = 10
 
 /** A queue of jobs that carry a number each. */
 export interface Store {

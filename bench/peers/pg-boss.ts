@@ -1,7 +1,8 @@
 /** pg-boss, which keeps finished jobs in the table of the live ones. */
+import { createHash } from "node:crypto"
 import { PgBoss, type WorkOptions } from "pg-boss"
 import { Database } from "./database.js"
-import type { Contestant, Servers, Store, Use } from "./peer.js"
+import { type Contestant, FLEET_SLOTS, type FleetWorker, type Servers, type Store, type Use } from "./peer.js"
 
 interface Settings {
   readonly listen: boolean
@@ -57,6 +58,16 @@ function opener(settings: Settings) {
   }
 }
 
+async function workAlone({ postgres }: Servers, run: (n: number) => unknown): Promise<FleetWorker> {
+  const boss = new PgBoss({ connectionString: postgres, useListenNotify: true })
+  boss.on("error", (error) => process.stderr.write(`pg-boss: ${error.message}\n`))
+  await boss.start()
+  await boss.work<{ n: number }>(QUEUES.plain, { localConcurrency: FLEET_SLOTS }, async (jobs) => {
+    await Promise.all(jobs.map(({ data }) => run(data.n)))
+  })
+  return { stop: () => boss.stop() }
+}
+
 export const contestants: readonly Contestant[] = [
   {
     name: "pg-boss",
@@ -75,6 +86,12 @@ export const contestants: readonly Contestant[] = [
     drains: 8_000,
     concurrency: 4_000,
     uses: ["plain", "serial"],
+    fleet: {
+      settings: `${FLEET_SLOTS} loops that take a job at a time, LISTEN/NOTIFY, stock polls (30 s beside notifications)`,
+      claims: "query ilike '%skip locked%' and query ilike '%pgboss.job%' and query ilike '%''active''%'",
+      channels: [`pgboss_${createHash("sha224").update("pgboss").digest("hex").slice(0, 24)}`],
+      work: workAlone,
+    },
     open: opener(TUNED),
   },
 ]

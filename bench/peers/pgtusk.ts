@@ -2,7 +2,7 @@
 import type { BoundTask, Logger, Task } from "../../src/index.js"
 import { library } from "../library.js"
 import { Database } from "./database.js"
-import type { Contestant, Servers, Store, TransactionClient, Use, Worker } from "./peer.js"
+import type { Contestant, FleetWorker, Servers, Store, TransactionClient, Use, Worker } from "./peer.js"
 
 const silent: Logger = { debug() {}, info() {}, warn() {}, error() {} }
 
@@ -48,6 +48,15 @@ async function open(servers: Servers, use: Use): Promise<Store> {
   }
 }
 
+async function workAlone(servers: Servers, run: (n: number) => unknown): Promise<FleetWorker> {
+  const { Tusk } = await library()
+  handler = run
+  await taskFor("plain")
+  const tusk = new Tusk({ connectionString: servers.postgres, logger: silent, signals: false })
+  const worker = await tusk.work()
+  return { pause: () => worker.pause(), resume: () => worker.resume(), stop: () => tusk.close() }
+}
+
 export const contestants: readonly Contestant[] = [
   {
     name: "pgtusk",
@@ -56,6 +65,12 @@ export const contestants: readonly Contestant[] = [
     drains: Number.POSITIVE_INFINITY,
     concurrency: 10,
     uses: ["plain", "unkept", "serial"],
+    fleet: {
+      settings: "stock",
+      claims: String.raw`query ~ 'tusk"?\.claim\w*\('`,
+      channels: ["pgtusk:tusk"],
+      work: workAlone,
+    },
     open,
   },
 ]

@@ -4,6 +4,7 @@ import { delayed } from "./delayed.js"
 import { depth } from "./depth.js"
 import { drain, drainUnkept } from "./drain.js"
 import { enqueue, enqueueConcurrent, enqueueMany, enqueueTransactions } from "./enqueue.js"
+import { fleet } from "./fleet.js"
 import { pickupIdle, pickupLoaded } from "./pickup.js"
 import { pinned } from "./pinned.js"
 import { recovery } from "./recovery.js"
@@ -29,4 +30,5 @@ export const scenarios: readonly Scenario[] = [
   cost,
   start,
   recovery,
+  fleet,
 ]

@@ -21,8 +21,15 @@ export interface Scenario {
   readonly mostJobs?: number
   /** How many rounds at most, whatever `--repeat` says: of one that takes long. */
   readonly rounds?: number
+  /** Where a contestant's metrics are several lines of the table, whose columns are `shown` alone; without it they are one. */
+  readonly lines?: (metrics: Metrics) => readonly Line[]
   takes(contestant: Contestant): boolean
   measure(contestant: Contestant, context: Context): Promise<Metrics>
+}
+
+export interface Line {
+  readonly label: string
+  readonly metrics: Metrics
 }
 
 export interface Context {
