@@ -6,6 +6,7 @@
 -- Values that JSON cannot say stand as {"$date": "..."}, {"$bigint": "..."}, {"$bytes": "base64"}.
 create or replace function {schema}.enqueue(task text, args jsonb default '[]', options jsonb default '{}') returns uuid
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 declare
   known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake', 'concurrencyKey', 'rateLimitKey'];
@@ -30,7 +31,7 @@ begin
   select coalesce(jsonb_object_agg(k, v), '{}') into o from jsonb_each(options) e (k, v) where v <> 'null';
 
   retries := {schema}.check_integer(o -> 'retries', 'retries ' || whose, 0, 32767, 'extra runs after the first');
-  if {schema}.check_text(o -> 'id', 'id ' || whose) ~ '^\d+$|:' then
+  if {schema}.check_text(o -> 'id', 'id ' || whose) ~ '^[0-9]+$|:' then
     raise exception 'pgtusk: id % is %; write one that is not made of digits only and holds no ":"', whose, o -> 'id' using errcode = 'PT400';
   end if;
   if {schema}.check_text(o -> 'onParentFailure', 'onParentFailure ' || whose) <> all (failures) then
@@ -40,7 +41,7 @@ begin
     raise exception 'pgtusk: wake % is %; write "now" or "poll"', whose, o -> 'wake' using errcode = 'PT400';
   end if;
 
-  if jsonb_typeof(o -> 'delay') = 'string' and o ->> 'delay' ~ '^\d{4}-' then
+  if jsonb_typeof(o -> 'delay') = 'string' and o ->> 'delay' ~ '^[0-9]{4}-' then
     begin
       due := (o ->> 'delay')::timestamptz;
     exception when others then

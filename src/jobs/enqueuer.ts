@@ -63,6 +63,7 @@ export class Enqueuer {
   readonly #runner: Runner
   readonly #statements: Statements
   readonly #addJobsText: string
+  readonly #addJobsInText: string
   readonly #addPlainText: string
   readonly #lookText: string
   readonly #channel: string
@@ -90,6 +91,7 @@ export class Enqueuer {
     this.#runner = options.runner
     this.#statements = options.statements
     this.#addJobsText = render(ADD_JOBS, options.names)
+    this.#addJobsInText = render(ADD_JOBS_IN, options.names)
     this.#addPlainText = render(ADD_PLAIN, options.names)
     this.#lookText = render(LOOK, options.names)
     this.#channel = options.names.channel
@@ -118,8 +120,10 @@ export class Enqueuer {
         await executor.query(this.#addPlainText, [draftsText(drafts, ids), channel])
         return plainlyAdded(drafts, ids)
       }
-      const { rows } = await executor.query<AddedRow>(this.#addJobsText, [draftsText(drafts, ids), channel, false])
-      return addedOf(rows)
+      const { rows } = await executor.query<{ added: unknown }>(this.#addJobsInText, [draftsText(drafts, ids), channel, false])
+      const added: unknown = rows[0]?.added
+      // Some clients are told to parse whatever looks like JSON.
+      return addedOf((typeof added === "string" ? JSON.parse(added) : (added ?? [])) as AddedRow[])
     })
   }
 
@@ -339,7 +343,11 @@ interface AddedRow extends Record<string, unknown> {
 }
 
 const LOOK = "select from {schema}.jobs where id = any ($1::uuid[]) union all select from {schema}.finished_jobs where id = any ($1::uuid[])"
-const ADD_PLAIN = "select {schema}.add_plain_jobs($1::text::jsonb, $2::text)"
+// In a transaction of the caller's the session is as the caller has it, and so is the client that reads the answer. Hence names that no search_path
+// turns into others, functions that set for themselves what they need, and one text for an answer.
+const ADD_PLAIN = "select {schema}.add_plain_jobs($1::pg_catalog.text::pg_catalog.jsonb, $2::pg_catalog.text)"
+const ADD_JOBS_IN =
+  "select pg_catalog.json_agg(a)::pg_catalog.text as added from {schema}.add_jobs($1::pg_catalog.text::pg_catalog.jsonb, $2::pg_catalog.text, $3::boolean) a"
 const ADD_JOBS = "select ord, id, created, queue, state, priority, seq from {schema}.add_jobs($1::text::jsonb, $2::text, $3::boolean)"
 
 function addedOf(rows: readonly AddedRow[]): Added[] {

@@ -18,8 +18,10 @@ import { kyselyOver } from "./kysely.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { END_WHEN_SILENT, parseConnectionString, targetOf } from "./pool.js"
 import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.js"
+import { ASK_SETTINGS, beginOurs, needsOf, presentOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import type { MigrationOutcome } from "./types.js"
+import { queryOurs } from "./values.js"
 
 /** Longer than a stock `deadlock_timeout`: after that one, autovacuum gives way to us, and a deadlock is found. */
 const LOCK_TIMEOUT_MS = 2_000
@@ -60,6 +62,27 @@ export async function migrateIn(
   lockTimeoutMs?: number,
 ): Promise<MigrationOutcome> {
   await assertServer(executor)
+  const own = await pinSettings(executor)
+  const outcome = await migratePinned(executor, names, release, lockTimeoutMs)
+  // The rest of the transaction is the caller's. After a failure there is none.
+  await applySettings(executor, own)
+  return outcome
+}
+
+/** What the statements of migrations need of the session, for the transaction; returns what it had instead. */
+async function pinSettings(executor: Executor): Promise<SessionNeeds["settings"]> {
+  const { rows } = await executor.query<Record<string, string>>(ASK_SETTINGS, [])
+  await applySettings(executor, needsOf(rows[0] ?? {}).settings)
+  return presentOf(rows[0] ?? {})
+}
+
+async function applySettings(executor: Executor, settings: SessionNeeds["settings"]): Promise<void> {
+  for (const { name, value } of settings) {
+    await executor.query("select pg_catalog.set_config($1::pg_catalog.text, $2::pg_catalog.text, true) as setting", [name, value])
+  }
+}
+
+async function migratePinned(executor: Executor, names: SchemaNames, release: Release, lockTimeoutMs: number | undefined): Promise<MigrationOutcome> {
   await executor.query("select pg_advisory_xact_lock(hashtextextended($1::text, 7020))::text as locked", [`pgtusk:${names.schema}`])
   if (lockTimeoutMs !== undefined) {
     // Only from here on: whoever waits for another migration stands in nobody's way. And should our host vanish, the locks go with us.
@@ -113,7 +136,7 @@ export async function migrateConfig(
 
 async function migrateOnce(config: pg.ClientConfig, names: SchemaNames, release: Release): Promise<MigrationOutcome> {
   return withClient(config, async (client, commits) => {
-    await client.query("begin isolation level read committed")
+    await client.query(beginOurs())
     const outcome = await migrateIn(executorOf(client), names, release, LOCK_TIMEOUT_MS)
     commits()
     await client.query("commit")
@@ -168,7 +191,8 @@ async function blocked(config: pg.ClientConfig, names: SchemaNames, cause: unkno
 function executorOf(client: pg.Client): Executor {
   return {
     async query<T>(text: string, params: readonly unknown[]) {
-      const { rows, rowCount } = await client.query(text, params as unknown[])
+      // Without a list of parameters pg uses the simple protocol, which takes several statements.
+      const { rows, rowCount } = await queryOurs(client, params.length === 0 ? { text } : { text, values: params })
       return { rows: rows as T[], rowCount }
     },
   }

@@ -40,6 +40,9 @@ export function render(text: string, names: SchemaNames): string {
   // In one pass: a name may itself hold "{schema}".
   return text.replace(/('?)\{(schema|channel)\}/g, (_, quote: string, what: string) => {
     const value = what === "schema" ? names.quoted : names.channel
-    return quote === "" ? value : `'${value.replaceAll("'", "''")}`
+    if (quote === "") return value
+    // The text of a literal with a backslash depends on standard_conforming_strings, unless it begins with an E.
+    const text = value.replaceAll("'", "''")
+    return text.includes("\\") ? `E'${text.replaceAll("\\", "\\\\")}` : `'${text}`
   })
 }

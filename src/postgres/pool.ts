@@ -5,9 +5,11 @@ import { type Logger, quietLogger } from "../logger.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss, isNeverSent } from "./failure.js"
+import { ASK_SETTINGS, beginOurs, needsOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
 import type { PoolLike } from "./types.js"
+import { queryOurs, type TypeParsers } from "./values.js"
 
 /** The transaction could not commit: one of its statements had failed, and whoever ran it caught the error and went on. */
 class TransactionAbortedError extends TuskError {
@@ -93,7 +95,8 @@ export interface Query {
   /** Sent instead where the statement needs a transaction around it: this one commits by itself. */
   readonly inTransaction?: Query
   readonly rowMode?: "array"
-  readonly types?: { getTypeParser: (...args: any[]) => any }
+  /** Default: the table of values.ts. */
+  readonly types?: TypeParsers
 }
 
 /** For a statement that nobody gave less time. */
@@ -103,23 +106,21 @@ const ANSWER_MS = 30_000
  * Part of a select list: should this host vanish with the transaction open, the server ends it, and frees its rows, after this time and not when TCP
  * gives up. For that transaction alone.
  */
-export const END_WHEN_SILENT = "set_config('idle_in_transaction_session_timeout', '10s', true)"
-
-const BEGIN = "begin isolation level read committed"
+export const END_WHEN_SILENT = "pg_catalog.set_config('idle_in_transaction_session_timeout', '10s', true)"
 
 /**
  * Runs single statements on a pool, each bounded in time: a connection that does not answer (a half-open socket) is destroyed instead of waited
  * for. Errors of the connection come as ConnectionError, those of the statement as they are.
  *
- * All are READ COMMITTED, for which the protocols are reasoned: where the sessions' default is another, a single statement gets a transaction
- * that says so.
+ * All are READ COMMITTED, for which the protocols are reasoned, and mean what they say: where a session's settings are others (session.ts), a single
+ * statement gets a transaction that sets them.
  */
 export class Runner {
   readonly pool: PoolLike
   readonly target: string
   readonly #names: StatementNames
-  /** Whether a connection's single statements are READ COMMITTED by themselves. */
-  readonly #readCommitted = new WeakMap<object, boolean>()
+  /** What each connection's session needs, once it was asked. */
+  readonly #needs = new WeakMap<object, SessionNeeds>()
 
   readonly #answerMs: number
 
@@ -162,8 +163,9 @@ export class Runner {
     client.on("error", onError)
     const send = async (statement: string | pg.QueryConfig, values: unknown[] | undefined, committing = false): Promise<pg.QueryResult<any>> => {
       try {
-        const answer = values === undefined ? client.query(statement) : client.query(statement, values)
-        return await (answerMs === undefined ? answer : answered(answer, answerMs))
+        if (answerMs === undefined) return await (values === undefined ? client.query(statement) : client.query(statement, values))
+        const query = typeof statement === "string" ? { text: statement } : (statement as Query)
+        return await answered(queryOurs(client, values === undefined ? query : { ...query, values }), answerMs)
       } catch (error) {
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
@@ -179,7 +181,8 @@ export class Runner {
       }
     }
     try {
-      await send(BEGIN, undefined)
+      const needs = answerMs === undefined ? undefined : await this.#needsOf(client, (text) => send(text, undefined))
+      await send(beginOurs(needs), undefined)
       const result = await work({ query: (statement, values) => send(statement, values) })
       const { command } = await send("commit", undefined, true)
       if (command !== "COMMIT") throw new TransactionAbortedError()
@@ -201,28 +204,29 @@ export class Runner {
   }
 
   async #send(client: pg.PoolClient, query: Query): Promise<pg.QueryResult> {
-    const readCommitted = this.#readCommitted.get(client) ?? (await this.#askIsolation(client))
-    if (!readCommitted) return this.#inTransaction(client, query.inTransaction ?? query)
+    const needs = await this.#needsOf(client, (text) => queryOurs(client, { text }))
+    if (!needs.readCommitted || needs.settings.length > 0) return this.#inTransaction(client, query.inTransaction ?? query, needs)
     try {
-      return await client.query(this.#names.apply(query) as pg.QueryConfig)
+      return await queryOurs(client, this.#names.apply(query))
     } catch (error) {
       if (!this.#names.failed(query, error)) throw error
-      return await client.query(this.#names.apply(query) as pg.QueryConfig)
+      return await queryOurs(client, this.#names.apply(query))
     }
   }
 
-  async #askIsolation(client: pg.PoolClient): Promise<boolean> {
-    const { rows } = await client.query<{ level: string }>("select current_setting('default_transaction_isolation') as level")
-    const readCommitted = rows[0]?.level === "read committed"
-    this.#readCommitted.set(client, readCommitted)
-    return readCommitted
+  async #needsOf(client: pg.PoolClient, ask: (text: string) => Promise<pg.QueryResult<any>>): Promise<SessionNeeds> {
+    const known = this.#needs.get(client)
+    if (known !== undefined) return known
+    const needs = needsOf((await ask(ASK_SETTINGS)).rows[0] ?? {})
+    this.#needs.set(client, needs)
+    return needs
   }
 
-  async #inTransaction(client: pg.PoolClient, { name: _, ...query }: Query): Promise<pg.QueryResult> {
+  async #inTransaction(client: pg.PoolClient, { name: _, ...query }: Query, needs: SessionNeeds): Promise<pg.QueryResult> {
     // Without its name, whose loss would abort the transaction.
-    await client.query(BEGIN)
+    await client.query(beginOurs(needs))
     try {
-      const result = await client.query(query as pg.QueryConfig)
+      const result = await queryOurs(client, query)
       await client.query("commit")
       return result
     } catch (error) {

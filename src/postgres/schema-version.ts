@@ -10,7 +10,7 @@ const MIN_SERVER = 140_000
 
 export async function assertServer(executor: Executor): Promise<void> {
   const { rows } = await executor.query<{ number: string; version: string }>(
-    "select current_setting('server_version_num') as number, current_setting('server_version') as version",
+    "select pg_catalog.current_setting('server_version_num') as number, pg_catalog.current_setting('server_version') as version",
     [],
   )
   const row = rows[0]
@@ -20,7 +20,9 @@ export async function assertServer(executor: Executor): Promise<void> {
 }
 
 async function storedVersion(executor: Executor, names: SchemaNames): Promise<{ version: number; min: number } | undefined> {
-  const present = await executor.query<{ present: string | null }>("select to_regclass($1::text)::text as present", [`${names.quoted}.meta`])
+  const present = await executor.query<{ present: string | null }>("select pg_catalog.to_regclass($1::pg_catalog.text)::pg_catalog.text as present", [
+    `${names.quoted}.meta`,
+  ])
   if (present.rows[0]?.present == null) return undefined
   const { rows } = await executor.query<{ version: number; min: number }>(render("select version, min_version as min from {schema}.meta", names), [])
   return rows[0] === undefined ? undefined : { version: Number(rows[0].version), min: Number(rows[0].min) }

@@ -121,7 +121,9 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
   rescue: `select rescued, ended, workers, lanes, due_ms, watched from {schema}.rescue_jobs($1, $2, $3)`,
-  settle: `select case when cardinality(settled) = cardinality($2::uuid[]) then null else coalesce(settled, '{}') end as settled, cancelled, watched, lanes, due_ms, ended, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
+  settle: `select case when pg_catalog.cardinality(settled) operator(pg_catalog.=) pg_catalog.cardinality($2::pg_catalog.uuid[]) then null else coalesce(settled, '{}') end as settled,
+  cancelled, watched, lanes, due_ms, ended, exists (select from {schema}.subscribers where expires_at operator(pg_catalog.>) pg_catalog.now()) as subscribed
+from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   settled_before: `select r.id, case when x.state = 'cancelled' then x.error end as cancelled
 from unnest($1::uuid[], $3::integer[]) r (id, attempt)
 cross join lateral (
@@ -226,6 +228,7 @@ $$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare
@@ -446,7 +449,7 @@ end
 $$`,
   add_plain_jobs: `create or replace function {schema}.add_plain_jobs(drafts jsonb, channel text) returns void
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan
+set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 declare
   lanes jsonb;
@@ -944,6 +947,7 @@ end
 $$`,
   enqueue: `create or replace function {schema}.enqueue(task text, args jsonb default '[]', options jsonb default '{}') returns uuid
 language plpgsql volatile
+set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 declare
   known constant text[] := array['queue', 'retries', 'backoff', 'ttl', 'timeout', 'priority', 'keep', 'delay', 'dependsOn', 'onParentFailure', 'repeatEvery', 'id', 'deduplicate', 'headers', 'wake', 'concurrencyKey', 'rateLimitKey'];
@@ -967,7 +971,7 @@ begin
   perform {schema}.check_keys(coalesce(options, '{}'), 'the options ' || whose, known);
   select coalesce(jsonb_object_agg(k, v), '{}') into o from jsonb_each(options) e (k, v) where v <> 'null';
   retries := {schema}.check_integer(o -> 'retries', 'retries ' || whose, 0, 32767, 'extra runs after the first');
-  if {schema}.check_text(o -> 'id', 'id ' || whose) ~ '^\\d+$|:' then
+  if {schema}.check_text(o -> 'id', 'id ' || whose) ~ '^[0-9]+$|:' then
     raise exception 'pgtusk: id % is %; write one that is not made of digits only and holds no ":"', whose, o -> 'id' using errcode = 'PT400';
   end if;
   if {schema}.check_text(o -> 'onParentFailure', 'onParentFailure ' || whose) <> all (failures) then
@@ -976,7 +980,7 @@ begin
   if {schema}.check_text(o -> 'wake', 'wake ' || whose) not in ('now', 'poll') then
     raise exception 'pgtusk: wake % is %; write "now" or "poll"', whose, o -> 'wake' using errcode = 'PT400';
   end if;
-  if jsonb_typeof(o -> 'delay') = 'string' and o ->> 'delay' ~ '^\\d{4}-' then
+  if jsonb_typeof(o -> 'delay') = 'string' and o ->> 'delay' ~ '^[0-9]{4}-' then
     begin
       due := (o ->> 'delay')::timestamptz;
     exception when others then
@@ -1450,6 +1454,7 @@ $$`,
   out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
 set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare

@@ -10,11 +10,12 @@ import type { EventFeed } from "../jobs/event-feed.js"
 import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
 import { type LaneHint, LIMITED_LANE, LIMITED_QUEUE, type Notifier } from "../postgres/wake.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { QueueLanes } from "./lanes.js"
 import { LimitedClaims } from "./limited-claims.js"
-import { CLAIM_TYPES, type ClaimedRow, claimedRow, type Slot } from "./run.js"
+import { type ClaimedRow, claimedRow, type Slot } from "./run.js"
 
 /** What a queue's claimer needs of its worker. */
 export interface ClaimHost {
@@ -262,7 +263,7 @@ export class QueueClaimer implements Slot {
         {
           ...this.#host.statements.claim,
           rowMode: "array",
-          types: CLAIM_TYPES,
+          types: TYPES_WITH_JSON_TEXT,
           values: [this.queue, plan.priorities, plan.cursors, limit, this.#host.workerId, this.#host.knownTasks()],
         },
         this.#host.claimTimeoutMs,

@@ -12,8 +12,10 @@ import type pg from "pg"
 import { NonRetryableError, TuskError } from "../errors.js"
 import { isConnectionLoss } from "../postgres/failure.js"
 import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
+import { beginOurs } from "../postgres/session.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
+import { queryOurs } from "../postgres/values.js"
 import { setImmediate } from "../timers.js"
 import type { SettleRow } from "./settler.js"
 import type { Transaction } from "./types.js"
@@ -62,7 +64,7 @@ export class JobTransaction {
 
   async begin(): Promise<void> {
     try {
-      await this.#answered(this.#client.query("begin isolation level read committed"))
+      await this.#answered(this.#client.query(beginOurs()))
     } catch (error) {
       this.#close(error as Error)
       throw error
@@ -89,7 +91,7 @@ export class JobTransaction {
         text: `select s.*, ${END_WHEN_SILENT} from (${this.#options.statements.settle.text}) s`,
         values: [workerId, [jobId], [lease], ["completed"], null, [result], null, [progress ?? null]],
       }
-      const row = (await this.#answered(this.#client.query<SettleRow>(settle))).rows[0]!
+      const row = (await this.#answered(queryOurs(this.#client, settle))).rows[0] as SettleRow
       settled = true
       if (row.cancelled !== null || row.settled !== null) {
         await this.#rollback()

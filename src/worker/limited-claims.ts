@@ -12,9 +12,10 @@
  */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
+import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
 import { LIMITED_LANE, type Notifier } from "../postgres/wake.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
-import { CLAIM_TYPES, type ClaimedRow, claimedRow } from "./run.js"
+import { type ClaimedRow, claimedRow } from "./run.js"
 
 export interface LimitedHost {
   readonly runner: Runner
@@ -137,7 +138,7 @@ export class LimitedClaims {
         {
           ...statements.claim_limited,
           rowMode: "array",
-          types: CLAIM_TYPES,
+          types: TYPES_WITH_JSON_TEXT,
           values: [this.#queue, limit, workerId, this.#host.knownTasks(), this.#at, this.#roundFrom],
         },
         claimTimeoutMs,

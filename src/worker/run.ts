@@ -1,5 +1,4 @@
 /** One run of one claimed job: what its handler sees of it, and how it ends. */
-import pg from "pg"
 import {
   InvalidOptionError,
   JobCancelledError,
@@ -48,14 +47,6 @@ export interface ClaimedRow {
   claimedAt: number
   /** From when on it must not start. */
   staleAt: number
-}
-
-const INT8 = 20
-const JSONB = 3802
-const asText = (text: string): string => text
-/** Numbers of 64 bits stay text, which pg's own parser looks at first, and so does JSON: much of it is not needed, or the same in all rows. */
-export const CLAIM_TYPES = {
-  getTypeParser: (oid: number, format?: any): any => (oid === INT8 || oid === JSONB ? asText : pg.types.getTypeParser(oid, format)),
 }
 
 /** Of the last row that had any: the jobs of a task usually have the same. */
