@@ -3,6 +3,7 @@
 -- Twice at once: the children's locks let one through, the other finds the edges gone.
 create or replace function {schema}.abandon_children(most integer, out gone_parents integer, out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare

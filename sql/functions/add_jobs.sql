@@ -20,7 +20,7 @@
 create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
-set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare

@@ -4,7 +4,7 @@
 -- Twice: a violated primary key, so nothing; the caller's transaction decides whether it was stored.
 create or replace function {schema}.add_plain_jobs(drafts jsonb, channel text) returns void
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set plan_cache_mode = force_generic_plan set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 declare
   lanes jsonb;

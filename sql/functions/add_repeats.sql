@@ -3,6 +3,7 @@
 -- enqueued. Its ttl counts from when it is due: one that is shorter than the interval would end the chain. Its keys are the next run's already.
 create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
+set jit = off
 as $$
 begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group)

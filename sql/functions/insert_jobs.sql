@@ -8,7 +8,7 @@ create or replace function {schema}.insert_jobs(ids uuid[], queues text[], tasks
   delays double precision[], instants timestamptz[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[],
   out lanes jsonb, out due_ms double precision, out subscribed boolean)
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan
+set plan_cache_mode = force_generic_plan set jit = off
 as $$
 begin
   subscribed := exists (select from {schema}.subscribers s where s.expires_at > now());

@@ -2,6 +2,7 @@
 -- in_states: those of them that are in one of these states by now; null: any.
 create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare

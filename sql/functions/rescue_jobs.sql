@@ -9,6 +9,7 @@
 -- and the worker's row stays until it has gone too. workers: those that something was done about.
 create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -8,6 +8,7 @@
 -- counts down the row that the other has committed.
 create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -8,6 +8,7 @@
 -- of a finished job holds it for share; its edge is seen by the statements after the lock.
 create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare

@@ -52,7 +52,7 @@ export async function changeAll(database: Database, admin: JobAdmin, bulk: BulkC
     return patiently(options, async (unknown) => {
       const made = unknown
         ? await runner.run<{ id: string }>({
-            text: render(`select r.id from unnest($1::uuid[]) r (id) where $2::timestamptz is not null and ${bulk.made}`, database.names),
+            text: render(`select r.id from unnest((select $1::uuid[])) r (id) where $2::timestamptz is not null and ${bulk.made}`, database.names),
             values: [ids, clock!.began],
           })
         : []

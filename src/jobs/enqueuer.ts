@@ -342,7 +342,9 @@ interface AddedRow extends Record<string, unknown> {
   seq: string
 }
 
-const LOOK = "select from {schema}.jobs where id = any ($1::uuid[]) union all select from {schema}.finished_jobs where id = any ($1::uuid[])"
+/** Those of the ids $1 that are there, live or finished; each a lookup by key, and no plan whose cost grows with the length of the list. */
+const LOOK = `select from unnest((select $1::uuid[])) r (id)
+where exists (select from {schema}.jobs j where j.id = r.id) or exists (select from {schema}.finished_jobs f where f.id = r.id)`
 // In a transaction of the caller's the session is as the caller has it, and so is the client that reads the answer. Hence names that no search_path
 // turns into others, functions that set for themselves what they need, and one text for an answer.
 const ADD_PLAIN = "select {schema}.add_plain_jobs($1::pg_catalog.text::pg_catalog.jsonb, $2::pg_catalog.text)"

@@ -6,7 +6,7 @@ export const statementTexts = {
   add_batch: `call {schema}.add_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
   add_job: `call {schema}.add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
-from unnest($1::uuid[], $2::bigint[]) r (id, lease)
+from unnest((select $1::uuid[]), (select $2::bigint[])) r (id, lease)
 left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
 where j.id is null or j.cancel_requested`,
   claim: `select id, seq, priority, lease, task, attempt, max_attempts, args, options, headers, created_at, scheduled_for, subscribed, ttl
@@ -43,9 +43,9 @@ cross join lateral {schema}.rate_room('queue', j.queue, '', q.rate_limit) queue_
 where j.id = $1 and j.state = 'waiting'`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
-  (select array_agg(j.id) from unnest($3::uuid[], $4::bigint[]) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
+  (select array_agg(j.id) from unnest((select $3::uuid[]), (select $4::bigint[])) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
    where j.cancel_requested) as cancelled,
-  (select array_agg(r.place::integer) from unnest($3::uuid[], $4::bigint[]) with ordinality r (id, lease, place)
+  (select array_agg(r.place::integer) from unnest((select $3::uuid[]), (select $4::bigint[])) with ordinality r (id, lease, place)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost,
   (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
   insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
@@ -53,7 +53,7 @@ returning seq, exists (select from {schema}.subscribers where expires_at > now()
   insert_jobs: `select lanes, due_ms, subscribed from {schema}.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
   lost_claims: `select j.id, j.lease
 from {schema}.jobs j
-where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ($3::bigint[])
+where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ((select $3::bigint[])::bigint[])
 order by j.id`,
   next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
   extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
@@ -63,7 +63,7 @@ order by j.id`,
   partitions: `select {schema}.partitions() as dropped`,
   progress: `with stored as (
 update {schema}.jobs j set progress = p.progress
-from unnest($2::uuid[], $3::bigint[], $4::jsonb[]) p (id, lease, progress)
+from unnest((select $2::uuid[]), (select $3::bigint[]), (select $4::jsonb[])) p (id, lease, progress)
 where j.id = p.id and j.lease = p.lease and j.worker_id = $1
 )
 select exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
@@ -74,7 +74,7 @@ select exists (select from {schema}.subscribers where expires_at > now()) as sub
 )
 select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
   promote_jobs: `update {schema}.jobs j set state = 'waiting', run_at = now(), seq = nextval('{schema}.job_seq')
-where j.id = any ($1::uuid[]) and j.state = 'delayed'
+where j.id = any ((select $1::uuid[])::uuid[]) and j.state = 'delayed'
 returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq`,
   prune: `with stale_keys as (
   delete from {schema}.keys where ctid = any (array (select ctid from {schema}.keys where until <= now() order by until limit $1 for update skip locked))
@@ -116,7 +116,7 @@ on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, t
   update {schema}.jobs j
   set run_at = n.at, state = (case when n.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, seq = nextval('{schema}.job_seq')
   from (select coalesce($3::timestamptz, now() + $2::double precision * interval '1 millisecond') as at) n
-  where j.id = any ($1::uuid[]) and j.state in ('waiting', 'delayed')
+  where j.id = any ((select $1::uuid[])::uuid[]) and j.state in ('waiting', 'delayed')
   returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
 )
 select id, queue, priority, seq, state, extract(epoch from run_at - now())::double precision * 1000 as due_ms from moved`,
@@ -125,9 +125,9 @@ select id, queue, priority, seq, state, extract(epoch from run_at - now())::doub
   cancelled, watched, lanes, due_ms, ended, exists (select from {schema}.subscribers where expires_at operator(pg_catalog.>) pg_catalog.now()) as subscribed
 from {schema}.settle($1, $2, $3, $4, $5, $6, $7, $8)`,
   settled_before: `select r.id, case when x.state = 'cancelled' then x.error end as cancelled
-from unnest($1::uuid[], $3::integer[]) r (id, attempt)
+from unnest((select $1::uuid[]), (select $3::integer[])) r (id, attempt)
 cross join lateral (
-  select f.state::text, f.error from {schema}.finished_jobs f where f.id = r.id and f.worker_id = $2::uuid and f.attempt = r.attempt
+  (select f.state::text, f.error from {schema}.finished_jobs f where f.id = r.id and f.worker_id = $2::uuid and f.attempt = r.attempt limit 1)
   union all
   select j.state::text, null from {schema}.jobs j
   where j.id = r.id and j.attempt = r.attempt and j.attempts @> jsonb_build_array(jsonb_build_object('attempt', r.attempt, 'worker', $2::uuid))
@@ -136,13 +136,13 @@ cross join lateral (
   snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
   j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
   (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id) as waiting_for
-from {schema}.jobs j where j.id = any ($1::uuid[])
+from {schema}.jobs j where j.id = any ((select $1::uuid[])::uuid[])
 union all
 select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
   f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
-from unnest($1::uuid[]) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id offset 0) f`,
+from unnest((select $1::uuid[])) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id limit 1) f`,
   sweep: `with recursive lane (queue, priority, seq) as (
-  select f.* from unnest($1::text[]) q (name)
+  select f.* from unnest((select $1::text[])) q (name)
   cross join lateral (
     select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
   ) f
@@ -155,25 +155,26 @@ from unnest($1::uuid[]) r (id) cross join lateral (select * from {schema}.finish
 )
 select queue, priority::integer, seq from lane
 union all
-select q.name, 32768, 0 from unnest($1::text[]) q (name)
+select q.name, 32768, 0 from unnest((select $1::text[])) q (name)
 where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name)
 union all
-select q.name, 32769, 0 from {schema}.queues q where q.name = any ($1::text[]) and (q.concurrency is not null or q.rate_limit is not null)`,
+select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::text[])::text[]) and (q.concurrency is not null or q.rate_limit is not null)`,
   watch: `with free as materialized (
-  select id from {schema}.jobs where id = any ($1::uuid[]) and not watched order by id for no key update skip locked
+  select id from {schema}.jobs where id = any ((select $1::uuid[])::uuid[]) and not watched order by id for no key update skip locked
 ), flagged as (
   update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
 union all
 select j.id, j.watched, j.queue, j.priority, null from {schema}.jobs j
-where j.id = any ($1::uuid[]) and not exists (select from free f where f.id = j.id)`,
+where j.id = any ((select $1::uuid[])::uuid[]) and not exists (select from free f where f.id = j.id)`,
 } as const
 
 /** Functions that the migrations create. */
 export const functionTexts = {
   abandon_children: `create or replace function {schema}.abandon_children(most integer, out gone_parents integer, out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -228,7 +229,7 @@ $$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
-set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare
@@ -449,7 +450,7 @@ end
 $$`,
   add_plain_jobs: `create or replace function {schema}.add_plain_jobs(drafts jsonb, channel text) returns void
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set plan_cache_mode = force_generic_plan set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 declare
   lanes jsonb;
@@ -490,6 +491,7 @@ end
 $$`,
   add_repeats: `create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
+set jit = off
 as $$
 begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group)
@@ -531,6 +533,7 @@ end
 $$`,
   cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -623,7 +626,7 @@ $$`,
 returns table (id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb,
   created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision)
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -661,7 +664,7 @@ $$`,
 returns table (id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb,
   created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision, next jsonb)
 language plpgsql volatile
-set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -1054,6 +1057,7 @@ end
 $$`,
   expire_jobs: `create or replace function {schema}.expire_jobs(most integer, out ended jsonb, out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1085,7 +1089,7 @@ $$`,
   delays double precision[], instants timestamptz[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[],
   out lanes jsonb, out due_ms double precision, out subscribed boolean)
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan
+set plan_cache_mode = force_generic_plan set jit = off
 as $$
 begin
   subscribed := exists (select from {schema}.subscribers s where s.expires_at > now());
@@ -1214,6 +1218,7 @@ end
 $$`,
   remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1245,6 +1250,7 @@ end
 $$`,
   rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1309,6 +1315,7 @@ end
 $$`,
   resolve_children: `create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1370,6 +1377,7 @@ end
 $$`,
   retry_jobs: `create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -1453,7 +1461,7 @@ $$`,
   worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
   out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
-set plan_cache_mode = 'force_generic_plan' set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column

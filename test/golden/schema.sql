@@ -243,7 +243,8 @@ create table tusk.workers (
 
 CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT gone_parents integer, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE PROCEDURE tusk.add_batch(IN ids uuid[], IN queues text[], IN tasks text[], IN priorities smallint[], IN max_attempts integer[], IN args jsonb[], IN delays double precision[], IN instants timestamp with time zone[], IN ttls double precision[], IN headers jsonb[], IN options jsonb[], IN concurrency_keys text[], IN rate_keys text[], IN channel text, IN self text, INOUT lanes jsonb DEFAULT NULL::jsonb, INOUT due_ms double precision DEFAULT NULL::double precision, INOUT subscribed boolean DEFAULT NULL::boolean, INOUT told boolean DEFAULT NULL::boolean)
  LANGUAGE plpgsql
@@ -280,16 +281,23 @@ $procedure$;
 
 CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL::text, repeated boolean DEFAULT false)
  RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off'
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET extra_float_digits TO '1';
 
 CREATE OR REPLACE FUNCTION tusk.add_plain_jobs(drafts jsonb, channel text)
  RETURNS void
  LANGUAGE plpgsql
- SET plan_cache_mode TO 'force_generic_plan';
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET extra_float_digits TO '1';
 
 CREATE OR REPLACE FUNCTION tusk.add_repeats(repeats jsonb, OUT lanes jsonb, OUT due_ms double precision)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.amount(value jsonb, most double precision)
  RETURNS double precision
@@ -309,7 +317,8 @@ CREATE OR REPLACE FUNCTION tusk.begin_epoch()
 
 CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.check_backoff(value jsonb, field text)
  RETURNS jsonb
@@ -335,6 +344,7 @@ CREATE OR REPLACE FUNCTION tusk.claim(queue text, priorities smallint[], cursors
  RETURNS TABLE(id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb, created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off';
@@ -343,6 +353,7 @@ CREATE OR REPLACE FUNCTION tusk.claim_limited(in_queue text, most integer, worke
  RETURNS TABLE(id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb, created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision, next jsonb)
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
  SET enable_sort TO 'off'
@@ -361,11 +372,14 @@ CREATE OR REPLACE FUNCTION tusk.duration_ms(value jsonb, field text, positive bo
 
 CREATE OR REPLACE FUNCTION tusk.enqueue(task text, args jsonb DEFAULT '[]'::jsonb, options jsonb DEFAULT '{}'::jsonb)
  RETURNS uuid
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET extra_float_digits TO '1';
 
 CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.flush_log()
  RETURNS void
@@ -376,7 +390,8 @@ CREATE OR REPLACE FUNCTION tusk.flush_log()
 CREATE OR REPLACE FUNCTION tusk.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[], delays double precision[], instants timestamp with time zone[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[], OUT lanes jsonb, OUT due_ms double precision, OUT subscribed boolean)
  RETURNS record
  LANGUAGE plpgsql
- SET plan_cache_mode TO 'force_generic_plan';
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.lane(priority smallint, limit_group bigint)
  RETURNS integer
@@ -404,27 +419,34 @@ CREATE OR REPLACE FUNCTION tusk.rate_room(of_kind text, of_name text, of_key tex
 
 CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, self uuid, OUT rescued jsonb, OUT ended jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.resolve_children(parents uuid[], states text[], results jsonb[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT lanes jsonb, OUT watched uuid[], OUT retried jsonb, OUT ended jsonb)
  RETURNS record
- LANGUAGE plpgsql;
+ LANGUAGE plpgsql
+ SET jit TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled jsonb, OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
  SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
  SET enable_seqscan TO 'off'
  SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off';
+ SET enable_mergejoin TO 'off'
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET extra_float_digits TO '1';
 
 CREATE OR REPLACE FUNCTION tusk.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer)
  RETURNS void
