@@ -54,6 +54,7 @@ const HEADINGS: Readonly<Record<string, string>> = {
   idlePerWorker: "idle: transactions/s and worker",
   connectionsPerWorker: "idle: connections a worker",
   claimsPerJob: "one at a time: claims a job",
+  statementsPerJob: "statements a job",
   transactionsPerJob: "transactions a job",
   notificationsPerJob: "notifications a job",
   maxMs: "slowest, ms",

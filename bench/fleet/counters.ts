@@ -9,6 +9,8 @@ export interface Counts {
   readonly at: number
   /** Committed and rolled back; receiving a notification is one too. */
   readonly transactions: number
+  /** Statements, those inside of functions not counted. */
+  readonly statements: number
   readonly claims: number
 }
 
@@ -38,11 +40,11 @@ export class Counters {
   async now(): Promise<Counts> {
     const [row] = await this.#database.run(
       `select (select xact_commit + xact_rollback from pg_stat_database where datname = $1)::float8 as transactions,
-         (select coalesce(sum(calls), 0) from pg_stat_statements
-          where dbid = (select oid from pg_database where datname = $1) and (${this.#claims}))::float8 as claims`,
+         coalesce(sum(calls), 0)::float8 as statements, coalesce(sum(calls) filter (where ${this.#claims}), 0)::float8 as claims
+       from pg_stat_statements where dbid = (select oid from pg_database where datname = $1)`,
       [this.#name],
     )
-    return { at: clock() / 1_000, transactions: row.transactions, claims: row.claims }
+    return { at: clock() / 1_000, ...row }
   }
 
   connections(): Promise<number> {
@@ -64,7 +66,7 @@ export class Ear {
     this.#client = client
   }
 
-  static async open(servers: Servers, channels: readonly string[]): Promise<Ear> {
+  static async open(servers: Servers, channels: string): Promise<Ear> {
     const client = new pg.Client({ connectionString: servers.postgres, application_name: "pgtusk bench" })
     const ear = new Ear(client)
     let arriving = false
@@ -79,7 +81,7 @@ export class Ear {
       })
     })
     await client.connect()
-    for (const channel of channels) await client.query(`listen ${client.escapeIdentifier(channel)}`)
+    for (const { channel } of (await client.query(channels)).rows) await client.query(`listen ${client.escapeIdentifier(channel)}`)
     return ear
   }
 

@@ -104,7 +104,7 @@ export const contestants: readonly Contestant[] = [
     fleet: {
       settings: `${FLEET_SLOTS} jobs at once, stock pool`,
       claims: "query ilike '%move_to_active(%' or query ~* 'move_to_\\w+_fetch'",
-      channels: ["bullmq_jobs"],
+      channels: "select 'bullmq_jobs' as channel",
       work: workAlone,
     },
     open: onPostgres(STOCK),

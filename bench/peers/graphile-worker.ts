@@ -81,7 +81,7 @@ export const contestants: readonly Contestant[] = [
     fleet: {
       settings: `${FLEET_SLOTS} jobs at once, stock pool of 10, no local queue`,
       claims: "query ilike '%_private_jobs%' and query ilike '%skip locked%'",
-      channels: ["jobs:insert"],
+      channels: "select 'jobs:insert' as channel",
       work: workAlone,
     },
     open: opener(STOCK),

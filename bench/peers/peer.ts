@@ -39,8 +39,8 @@ export interface FleetSetting {
   readonly settings: string
   /** A condition on `query` of pg_stat_statements: the statement asks for jobs. */
   readonly claims: string
-  /** Channels on which it notifies its workers. */
-  readonly channels: readonly string[]
+  /** A query for the channels, `channel`, on which it notifies the workers that there are. */
+  readonly channels: string
   /** Starts a worker and nothing else. The tables are there. */
   work(servers: Servers, run: (n: number) => unknown): Promise<FleetWorker>
 }

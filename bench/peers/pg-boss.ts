@@ -1,5 +1,4 @@
 /** pg-boss, which keeps finished jobs in the table of the live ones. */
-import { createHash } from "node:crypto"
 import { PgBoss, type WorkOptions } from "pg-boss"
 import { Database } from "./database.js"
 import { type Contestant, FLEET_SLOTS, type FleetWorker, type Servers, type Store, type Use } from "./peer.js"
@@ -89,7 +88,7 @@ export const contestants: readonly Contestant[] = [
     fleet: {
       settings: `${FLEET_SLOTS} loops that take a job at a time, LISTEN/NOTIFY, stock polls (30 s beside notifications)`,
       claims: "query ilike '%skip locked%' and query ilike '%pgboss.job%' and query ilike '%''active''%'",
-      channels: [`pgboss_${createHash("sha224").update("pgboss").digest("hex").slice(0, 24)}`],
+      channels: "select 'pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24) as channel",
       work: workAlone,
     },
     open: opener(TUNED),

@@ -68,7 +68,7 @@ export const contestants: readonly Contestant[] = [
     fleet: {
       settings: "stock",
       claims: String.raw`query ~ 'tusk"?\.claim\w*\('`,
-      channels: ["pgtusk:tusk"],
+      channels: "select 'pgtusk:tusk' as channel union all select 'pgtusk:' || id from tusk.workers",
       work: workAlone,
     },
     open,

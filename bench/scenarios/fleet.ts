@@ -44,6 +44,7 @@ export const fleet: Scenario = {
     "idlePerWorker",
     "connectionsPerWorker",
     "claimsPerJob",
+    "statementsPerJob",
     "transactionsPerJob",
     "notificationsPerJob",
     "p50Ms",
@@ -185,6 +186,7 @@ class Measurement {
       await sleep(100)
       const after = await this.#counters.now()
       this.metrics[`claimsPerJob@${size}`] = (after.claims - before.claims) / jobs
+      this.metrics[`statementsPerJob@${size}`] = (after.statements - before.statements) / jobs
       this.metrics[`notificationsPerJob@${size}`] = (ear.notifications - notifications) / jobs
       if (idlePerSecond === undefined) return
       await sleep(this.#plan.countedAfterMs)
