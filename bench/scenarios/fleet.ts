@@ -141,6 +141,7 @@ class Measurement {
   }
 
   async size(size: number): Promise<void> {
+    process.stderr.write(`  fleet ${this.#contestant.name}: ${size} ${size === 1 ? "worker" : "workers"}\n`)
     await this.#workers.grow(size)
     const whole = this.#plan.wholeSizes.includes(size)
     await sleep(this.#plan.settleMs)
@@ -199,32 +200,38 @@ class Measurement {
     }
   }
 
-  /** As many of these as keep half of the fleet's slots busy: so many a second as a small machine can do, with handlers that are long enough. */
+  /**
+   * Half of the fleet's slots busy: so many callers, each of which enqueues its next job when the handler of its last one is over. Handlers are long
+   * enough that all of them together make no more than FLOW_PER_SECOND.
+   */
   async #flow(store: Store, size: number): Promise<void> {
-    const handlerMs = Math.round(((size * FLEET_SLOTS) / 2 / FLOW_PER_SECOND) * 1_000)
+    const callers = (size * FLEET_SLOTS) / 2
+    const handlerMs = Math.round((callers / FLOW_PER_SECOND) * 1_000)
     await this.#workers.all({ handlerMs })
-    const added: Promise<unknown>[] = []
-    const from = clock()
-    const addUntil = async (end: number): Promise<void> => {
-      while (clock() < end) {
-        const due = Math.floor(((clock() - from) / 1_000) * FLOW_PER_SECOND) + 1
-        while (added.length < due) added.push(this.#add(store))
-        await sleep(1)
+    const first = this.#jobs
+    let over = false
+    const call = async (_: unknown, caller: number): Promise<void> => {
+      await sleep((caller / callers) * handlerMs)
+      while (!over) {
+        const n = this.#jobs
+        await this.#add(store)
+        await this.#workers.began(n)
+        await sleep(handlerMs)
       }
     }
-    const first = this.#jobs
-    // Until as many end as begin.
-    await addUntil(from + handlerMs + 500)
+    const calls = Promise.all(Array.from({ length: callers }, call))
+    // Until all of them have begun, and the workers know how long their handlers take.
+    await Promise.race([sleep(2 * handlerMs + 500), calls])
     this.#workers.forgetCounts()
     const before = await this.#counters.now()
-    await addUntil(clock() + this.#plan.flowMs)
+    await Promise.race([sleep(this.#plan.flowMs), calls])
     const after = await this.#counters.now()
     const began = this.#workers.members.map((member) => member.began)
-    const jobs = began.reduce((sum, count) => sum + count, 0)
-    this.metrics[`flowClaimsPerJob@${size}`] = (after.claims - before.claims) / jobs
+    over = true
+    this.metrics[`flowClaimsPerJob@${size}`] = (after.claims - before.claims) / began.reduce((sum, count) => sum + count, 0)
     this.metrics[`flowLeast@${size}`] = Math.min(...began)
     this.metrics[`flowMost@${size}`] = Math.max(...began)
-    await Promise.all(added)
+    await calls
     await this.#ended(store, first)
   }
 
