@@ -4,6 +4,9 @@ import * as functions from "./0002_functions.js"
 
 /** Changes to tables, in order. */
 const UP: readonly string[] = [
+  // The deduplication key, for a retry to take it again: its row in keys goes when the job ends.
+  `alter table {schema}.jobs add column dedup_key text, add column dedup_ttl_ms double precision`,
+  `alter table {schema}.finished_jobs add column dedup_key text, add column dedup_ttl_ms double precision`,
   // A table that is published must say how its rows are found on the other side, or Postgres refuses to update and delete them (55000). `for all tables`
   // publishes these too. FULL costs an insert nothing, and writes more to the log only where rows are changed while `wal_level` is `logical`; a unique
   // index would have to be built over rows that are there, and be kept by every settle.
@@ -23,6 +26,8 @@ $$`,
 ]
 /** What undoes them. */
 const DOWN: readonly string[] = [
+  `alter table {schema}.jobs drop column dedup_key, drop column dedup_ttl_ms`,
+  `alter table {schema}.finished_jobs drop column dedup_key, drop column dedup_ttl_ms`,
   `alter table {schema}.finished_jobs replica identity default`,
   `do $$
 declare

@@ -13,6 +13,7 @@
 -- Keys: the primary key of keys decides every race. A key that is taken is read, not locked, so that the end of its owner does not wait for the
 -- caller's transaction; one that is released between the insert and that look is tried for again. So there is never a unique violation in the
 -- caller's transaction.
+-- A job keeps its key itself (dedup_key, dedup_ttl_ms), since the row in keys goes when it ends: a retry takes it again (sql/functions/retry_jobs.sql).
 -- Locks: keys in the order of the keys, then jobs (parents, and owners that get new arguments) in the order of their ids, so that two calls cannot
 -- deadlock, nor one and a settle, which holds jobs and wants the keys of those alone.
 -- Parents: locked, then looked up live and, in a later statement (a new snapshot), among the finished; a parent that ends meanwhile is found in
@@ -209,12 +210,12 @@ begin
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
-      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents)
+      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
       (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
       w.has_children, w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
       w.headers, w.all_options, w.own ->> 'customId', w.concurrency_key, w.rate_key,
-      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents
+      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents, w.own #>> '{key,key}', (w.own #>> '{key,ttlMs}')::double precision
     from whole w where w.fresh order by w.ord
     on conflict do nothing
     returning id

@@ -3,8 +3,14 @@
 -- Children that are still blocked by them wait on. One that ended while it was itself blocked waits for the same parents again: for one that has
 -- not completed until that is retried and succeeds, whatever the edge said, since it has been asked to run; one that is gone is no matter, and
 -- its result is undefined.
+-- Keys: each job takes its custom id and its deduplication key again, a key with a ttl for that long from now. One whose key another job owns by now is left
+-- as it is; of several with one key the one that finished first gets it. What was taken for a job that then was not there to be retried is given back.
+-- A job of 0.1.0 that ended before the schema was migrated does not say its deduplication key, and comes back without.
 -- Returns the ids, once more with queue and task (retried), the lanes, and what ended in consequence (see resolve_children). Twice: the second finds nothing finished.
--- Locks: jobs (parents, to become parents again), then finished jobs, each in the order of their ids, as in add_jobs. A call that makes a child
+-- Twice at once: the second waits for the first at the key, or at the finished row, and then finds nothing finished. A job that was not finished when its
+-- keys were looked at is left alone, although it may have failed since. An enqueue with the same key at the same time: the primary key of keys decides.
+-- Locks: keys in the order of the keys, as in add_jobs (owners' rows are read, not locked; its own are, before its finished row, as in remove_jobs), then
+-- jobs (parents, to become parents again), then finished jobs, each in the order of their ids, as in add_jobs. A call that makes a child
 -- of a finished job holds it for share; its edge is seen by the statements after the lock.
 create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
@@ -17,7 +23,52 @@ declare
   back record;
   lost record;
   resolved record;
+  wanted record;
+  owner uuid;
+  over boolean;
+  takers uuid[] := '{}';       -- those that have keys,
+  losers uuid[] := '{}';       --   of them those of which another job owns one,
+  taken_ids uuid[] := '{}';    --   and what was taken here
+  taken_kinds text[] := '{}';
 begin
+  for wanted in
+    select f.id, f.queue, k.kind, k.key, case k.kind when 'id' then 'removal' else case when k.ttl is null then 'finish' else 'time' end end as release, k.ttl
+    from {schema}.finished_jobs f cross join lateral (
+      select 'key' as kind, f.dedup_key as key, f.dedup_ttl_ms as ttl
+      union all
+      select 'id', f.custom_id, null
+    ) k
+    where f.id = any (targets) and f.state in ('failed', 'expired', 'cancelled') and k.key is not null
+    order by f.queue, k.kind, k.key, f.finished_at, f.id
+  loop
+    takers := takers || wanted.id;
+    continue when wanted.id = any (losers);
+    loop
+      insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+      values (wanted.id, clock_timestamp() + wanted.ttl * interval '1 millisecond', wanted.queue, wanted.kind, wanted.key, wanted.release)
+      on conflict (queue, kind, key) do nothing;
+      if not found then
+        select k.job_id, coalesce(k.until <= clock_timestamp(), false) into owner, over
+        from {schema}.keys k where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key;
+        continue when not found;
+        if owner = wanted.id then
+          perform from {schema}.keys k where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key and k.job_id = wanted.id for update;
+          continue when not found;
+          exit;
+        elsif not over then
+          losers := losers || wanted.id;
+          exit;
+        end if;
+        update {schema}.keys k set job_id = wanted.id, until = clock_timestamp() + wanted.ttl * interval '1 millisecond', release = wanted.release
+        where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key and k.until <= clock_timestamp();
+        continue when not found;
+      end if;
+      taken_ids := taken_ids || wanted.id;
+      taken_kinds := taken_kinds || wanted.kind::text;
+      exit;
+    end loop;
+  end loop;
+
   -- By id alone, and as an array: so that each is a lookup by key.
   select array_agg(distinct (e ->> 'id')::uuid) into of_edges
   from {schema}.finished_jobs f, jsonb_array_elements(f.options -> 'edges') e where f.id = any (targets) and f.options ? 'edges';
@@ -28,15 +79,18 @@ begin
   perform from {schema}.finished_jobs f where f.id = any (targets || coalesce(of_edges, '{}')) order by f.id for update;
 
   with gone as (
-    delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
+    delete from {schema}.finished_jobs
+    where id = any (targets) and state in ('failed', 'expired', 'cancelled') and id <> all (losers)
+      and (id = any (takers) or custom_id is null and dedup_key is null)
+    returning *
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
-      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents)
+      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
-      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents
+      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents, g.dedup_key, g.dedup_ttl_ms
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
             coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
               extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
@@ -48,10 +102,14 @@ begin
   select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as told into back from returned;
   ids := back.ids;
   retried := back.told;
+  delete from {schema}.keys k using unnest(taken_ids, taken_kinds) t (id, kind)
+  where k.job_id = t.id and k.kind = t.kind and t.id <> all (coalesce(back.ids, '{}'));
   if ids is null then
     return;
   end if;
-  update {schema}.keys k set until = null where k.job_id = any (ids) and k.kind = 'id';
+  update {schema}.keys k set until = case k.kind when 'key' then clock_timestamp() + j.dedup_ttl_ms * interval '1 millisecond' end
+  from {schema}.jobs j
+  where k.job_id = any (takers) and j.id = k.job_id and j.id = any (ids) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
 
   if blocked then
     for lost in

@@ -32,6 +32,7 @@ as $$
 declare
   goes_on boolean := false;
   any_keyed boolean;
+  any_unsaid boolean;
   any_blocked boolean;
   parents uuid[];
   parent_states text[];
@@ -59,13 +60,13 @@ begin
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
   ), kept as (
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
-      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents)
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
-      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents, g.dedup_key, g.dedup_ttl_ms
     from (select gone.*, q.keep as q_keep,
             -- The two usual ones by themselves: the call costs as much as the rest of the row.
             case when gone.final = 'completed' and gone.options -> 'keep' is null and q.keep is null then ((now() + interval '1 day') at time zone 'UTC')::date
@@ -74,20 +75,30 @@ begin
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
   )
-  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false),
+    coalesce(bool_or(keyed and dedup_key is null), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
-        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
+        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key,
+        'key', case when dedup_ttl_ms is null then dedup_key end))
       filter (where final = 'completed' and options ? 'repeat' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
-  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
+  into settled, cancelled, watched, any_keyed, any_unsaid, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
 
   if any_keyed then
     -- The keys of a chain go to its next run.
     update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
     -- A custom id outlives its job until the row is removed: by hand, or with its day.
-    delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    if any_unsaid then
+      -- A job that 0.1.0 stored does not say its key itself: a retry must find it there.
+      with released as (
+        delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish' returning k.job_id, k.key
+      )
+      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = r.job_id;
+    else
+      delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
     where k.job_id = e.id and k.kind = 'id';

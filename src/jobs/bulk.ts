@@ -5,6 +5,7 @@ import { patiently } from "../postgres/patience.js"
 import { performance, sleep } from "../timers.js"
 import type { JobAdmin } from "./admin.js"
 import type { CheckedFilter } from "./filter.js"
+import type { Finish } from "./search.js"
 import type { JobState } from "./types.js"
 
 export interface BulkChange {
@@ -63,15 +64,18 @@ export async function changeAll(database: Database, admin: JobAdmin, bulk: BulkC
   }
   const done: string[] = []
   let cursor = filter
+  let after: Finish | undefined
   while (done.length < limit) {
     const most = Math.min(BATCH, limit - done.length, rate === undefined ? BATCH : Math.max(1, Math.ceil(rate / 4)))
-    const ids = await findIds(runner, database.names.schema, source, cursor, most, clock!.at)
+    const found = await findIds(runner, database.names.schema, source, cursor, most, { before: clock!.at, after })
+    const ids = found.map((job) => job.id)
     if (ids.length === 0) break
     const began = performance.now()
     done.push(...(await change(ids)))
     if (rate !== undefined && ids.length === most) await sleep(Math.max(0, (ids.length / rate) * 1_000 - (performance.now() - began)))
-    // Live jobs that stay (an active one that is told to cancel) must not be found again and again.
+    // Jobs that stay (an active one that is told to cancel, one whose key is another's) must not be found again and again.
     if (source === "jobs") cursor = { ...filter, oldestFirst: true, after: ids.at(-1)! }
+    else after = found.at(-1)
     if (ids.length < most) break
   }
   return done

@@ -12,6 +12,13 @@ interface Surroundings {
   readonly ahead: number
 }
 
+/** Another job owns a key of a job that has ended. */
+interface TakenKey {
+  readonly kind: "id" | "key"
+  readonly key: string
+  readonly owner: string
+}
+
 type Reason = Explanation["reasons"][number]
 
 export async function explain(row: SnapshotRow, runner: Runner, statements: Statements): Promise<Explanation> {
@@ -20,11 +27,20 @@ export async function explain(row: SnapshotRow, runner: Runner, statements: Stat
     return { state, reasons: [{ code: "active", message: `It runs, on worker ${row.worker_id}, in attempt ${row.attempt} of ${row.max_attempts}` }] }
   if (row.finished_at !== null) {
     const why = row.error === null ? "" : `: ${row.error.message}`
-    return { state, reasons: [{ code: "finished", message: `It has ended, ${state}, at ${row.finished_at.toISOString()}${why}` }] }
+    const ended: Reason = { code: "finished", message: `It has ended, ${state}, at ${row.finished_at.toISOString()}${why}` }
+    const [taken] = state === "completed" ? [] : await runner.run<TakenKey>({ ...statements.explain_key, values: [row.id] })
+    return { state, reasons: taken === undefined ? [ended] : [ended, takenReason(taken)] }
   }
   const [around] = await runner.run<Surroundings>({ ...statements.explain, values: [row.id, row.queue, row.task, row.priority] })
   const limits = state === "waiting" ? await limitReasons(row, runner, statements) : []
   return { state, reasons: reasonsOf(row, around!, limits) }
+}
+
+function takenReason({ kind, key, owner }: TakenKey): Reason {
+  return {
+    code: "key-taken",
+    message: `A retry leaves it as it is: job ${owner} owns its ${kind === "id" ? "custom id" : "deduplication key"} ${JSON.stringify(key)} now`,
+  }
 }
 
 function reasonsOf(row: SnapshotRow, { paused, serving, knowing, ahead }: Surroundings, limits: readonly Reason[]): Reason[] {

@@ -74,28 +74,40 @@ export async function searchJobs(runner: Runner, schema: string, filter: Checked
   return { jobs: page.map((row) => snapshotOf(row)), next: rows.length > filter.limit ? page.at(-1)!.id : null }
 }
 
-/** Ids only, at most `most`, from one table: for bulk actions. Finished ones in the order of their finish, live ones in that of their creation. */
+/** A place in the order of finish: microseconds since 1970, and the id. */
+export interface Finish {
+  readonly at: string
+  readonly id: string
+}
+
+/** At most `most` jobs of one table, for bulk actions. Finished ones in the order of their finish, live ones in that of their creation. */
 export async function findIds(
   runner: Runner,
   schema: string,
   source: Source,
   filter: CheckedFilter,
   most: number,
-  finishedBefore?: Date,
-): Promise<string[]> {
+  finished: { before?: Date; after?: Finish | undefined } = {},
+): Promise<Finish[]> {
   const db = kyselyOver(executorOn(runner)).withSchema(schema)
   const states = (source === "jobs" ? LIVE_STATES : END_STATES).filter((state) => filter.states.includes(state))
   if (states.length === 0) return []
+  const ofFinish = source === "finished_jobs"
   let query = db
     .selectFrom(source as "finished_jobs")
-    .select("id")
+    .select(["id", (ofFinish ? sql<string>`(extract(epoch from finished_at) * 1000000)::bigint::text` : sql<string>`''`).as("at")])
     .where(conditionsOf(filter, states) as never)
     .limit(most)
-  if (source === "finished_jobs") {
+  if (ofFinish) {
+    const { before, after } = finished
     query = query.orderBy("finished_at").orderBy("id")
-    if (finishedBefore !== undefined) query = query.where("finished_at", "<=", finishedBefore)
+    if (before !== undefined) query = query.where("finished_at", "<=", before)
+    if (after !== undefined)
+      query = query.where(
+        sql<SqlBool>`(finished_at, id) > ('epoch'::timestamptz + ${after.at}::bigint * interval '1 microsecond', ${after.id}::uuid)`,
+      )
   } else query = query.orderBy("id")
-  return (await query.execute()).map((row) => row.id)
+  return query.execute()
 }
 
 /** How many a bulk action on the filter would touch. */

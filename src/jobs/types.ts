@@ -30,7 +30,10 @@ export interface JobRef<R = unknown> {
   events(): AsyncIterable<JobEvent>
   /** Cancels a live job. The reason is the message of `signal.reason`, of the event's and of the snapshot's error. False: nothing to do, or no such job. */
   cancel(reason?: string): Promise<boolean>
-  /** Takes a failed, expired or cancelled job back to waiting: attempts count on, `maxAttempts` grows by a fresh budget. False for any other. */
+  /**
+   * Takes a failed, expired or cancelled job back to waiting: attempts count on, `maxAttempts` grows by a fresh budget; it takes its key and its
+   * custom id again. False for any other, and when another job owns its key or id by now: `explain()` names that one.
+   */
   retry(): Promise<boolean>
   /** Makes a delayed job due now. False for any other. */
   promote(): Promise<boolean>
@@ -92,7 +95,18 @@ export interface JobSnapshot<R = unknown> {
 export interface Explanation {
   readonly state: JobState
   readonly reasons: readonly {
-    code: "paused" | "delayed" | "blocked" | "no-worker" | "busy" | "concurrency" | "rate-limit" | "unknown-task" | "active" | "finished"
+    code:
+      | "paused"
+      | "delayed"
+      | "blocked"
+      | "no-worker"
+      | "busy"
+      | "concurrency"
+      | "rate-limit"
+      | "unknown-task"
+      | "active"
+      | "finished"
+      | "key-taken"
     message: string
     until?: Date
   }[]

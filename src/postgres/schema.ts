@@ -48,6 +48,8 @@ export interface FinishedJobs {
   crashes: number;
   created_at: Timestamp;
   custom_id: string | null;
+  dedup_key: string | null;
+  dedup_ttl_ms: number | null;
   drop_on: Timestamp;
   error: Json | null;
   expires_at: Timestamp | null;
@@ -87,6 +89,8 @@ export interface Jobs {
   crashes: Generated<number>;
   created_at: Generated<Timestamp>;
   custom_id: string | null;
+  dedup_key: string | null;
+  dedup_ttl_ms: number | null;
   error: Json | null;
   expires_at: Timestamp | null;
   has_children: Generated<boolean>;

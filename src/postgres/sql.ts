@@ -23,6 +23,11 @@ select queue, state, count(*)::integer, null from {schema}.finished_jobs where $
   (select count(*)::integer from (
     select from {schema}.jobs o join {schema}.jobs j on j.id = $1
     where o.queue = $2 and o.state = 'waiting' and (o.priority < $4 or (o.priority = $4 and o.seq < j.seq)) limit 10000) before) as ahead`,
+  explain_key: `select k.kind, k.key, k.job_id as owner
+from {schema}.finished_jobs f join {schema}.keys k on k.queue = f.queue
+  and (k.kind = 'id' and k.key = f.custom_id or k.kind = 'key' and k.key = f.dedup_key)
+where f.id = $1 and k.job_id <> f.id and (k.until is null or k.until > now())
+order by k.kind limit 1`,
   explain_limits: `select j.concurrency_key, j.rate_key, t.concurrency, running.n as running, t.rate, task_rate.room as rate_room, task_rate.wait_ms as rate_wait,
   q.concurrency as queue_concurrency, in_queue.n as queue_running, q.rate_limit as queue_rate, queue_rate.room as queue_room, queue_rate.wait_ms as queue_wait
 from {schema}.jobs j
@@ -403,12 +408,12 @@ begin
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
-      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents)
+      headers, options, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select w.id, case when w.at > now() then w.at end, w.expires_at, (w.own ->> 'scheduledFor')::timestamptz, w.max_attempts, coalesce(w.n, 0),
       (case when w.n > 0 then 'blocked' when w.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, w.priority,
       w.has_children, w.own ->> 'customId' is not null or w.own #>> '{key,key}' is not null, w.queue, w.task, w.args,
       w.headers, w.all_options, w.own ->> 'customId', w.concurrency_key, w.rate_key,
-      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents
+      {schema}.limit_group(w.task, w.concurrency_key, w.rate_key), w.parents, w.own #>> '{key,key}', (w.own #>> '{key,ttlMs}')::double precision
     from whole w where w.fresh order by w.ord
     on conflict do nothing
     returning id
@@ -494,15 +499,15 @@ language plpgsql volatile
 set jit = off
 as $$
 begin
-  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group)
+  insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group, dedup_key)
   select r.next, now() + r.every * interval '1 millisecond',
     now() + (r.every + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000)) * interval '1 millisecond',
     coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority,
     exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId", r."concurrencyKey", r."rateKey",
-    {schema}.limit_group(r.task, r."concurrencyKey", r."rateKey")
+    {schema}.limit_group(r.task, r."concurrencyKey", r."rateKey"), r.key
   from (select x.*, {schema}.amount(x.options -> 'repeat' -> 'everyMs', 3155760000000) as every
         from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text,
-          "concurrencyKey" text, "rateKey" text)) r;
+          "concurrencyKey" text, "rateKey" text, key text)) r;
   select min({schema}.amount(r -> 'options' -> 'repeat' -> 'everyMs', 3155760000000)) into due_ms from jsonb_array_elements(repeats) r;
 end
 $$`,
@@ -1227,6 +1232,7 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
+  perform from {schema}.keys k where k.job_id = any (targets) order by k.queue, k.kind, k.key for update;
   with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched, queue, concurrency_key is not null or queue_limited as limited)
   select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched,
     jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)) filter (where state = 'active' and limited) as freed into live from gone;
@@ -1238,7 +1244,6 @@ begin
   if cardinality(ids) = 0 then
     return;
   end if;
-  perform from {schema}.keys k where k.job_id = any (ids) order by k.queue, k.kind, k.key for update;
   delete from {schema}.keys k where k.job_id = any (ids);
   delete from {schema}.job_dependencies d where d.child_id = any (ids);
   select r.lanes, r.due_ms, r.watched, r.ended into resolved from {schema}.resolve_children(ids, array_fill('removed'::text, array[cardinality(ids)]), null) r;
@@ -1386,7 +1391,51 @@ declare
   back record;
   lost record;
   resolved record;
+  wanted record;
+  owner uuid;
+  over boolean;
+  takers uuid[] := '{}';       -- those that have keys,
+  losers uuid[] := '{}';       --   of them those of which another job owns one,
+  taken_ids uuid[] := '{}';    --   and what was taken here
+  taken_kinds text[] := '{}';
 begin
+  for wanted in
+    select f.id, f.queue, k.kind, k.key, case k.kind when 'id' then 'removal' else case when k.ttl is null then 'finish' else 'time' end end as release, k.ttl
+    from {schema}.finished_jobs f cross join lateral (
+      select 'key' as kind, f.dedup_key as key, f.dedup_ttl_ms as ttl
+      union all
+      select 'id', f.custom_id, null
+    ) k
+    where f.id = any (targets) and f.state in ('failed', 'expired', 'cancelled') and k.key is not null
+    order by f.queue, k.kind, k.key, f.finished_at, f.id
+  loop
+    takers := takers || wanted.id;
+    continue when wanted.id = any (losers);
+    loop
+      insert into {schema}.keys as k (job_id, until, queue, kind, key, release)
+      values (wanted.id, clock_timestamp() + wanted.ttl * interval '1 millisecond', wanted.queue, wanted.kind, wanted.key, wanted.release)
+      on conflict (queue, kind, key) do nothing;
+      if not found then
+        select k.job_id, coalesce(k.until <= clock_timestamp(), false) into owner, over
+        from {schema}.keys k where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key;
+        continue when not found;
+        if owner = wanted.id then
+          perform from {schema}.keys k where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key and k.job_id = wanted.id for update;
+          continue when not found;
+          exit;
+        elsif not over then
+          losers := losers || wanted.id;
+          exit;
+        end if;
+        update {schema}.keys k set job_id = wanted.id, until = clock_timestamp() + wanted.ttl * interval '1 millisecond', release = wanted.release
+        where k.queue = wanted.queue and k.kind = wanted.kind and k.key = wanted.key and k.until <= clock_timestamp();
+        continue when not found;
+      end if;
+      taken_ids := taken_ids || wanted.id;
+      taken_kinds := taken_kinds || wanted.kind::text;
+      exit;
+    end loop;
+  end loop;
   select array_agg(distinct (e ->> 'id')::uuid) into of_edges
   from {schema}.finished_jobs f, jsonb_array_elements(f.options -> 'edges') e where f.id = any (targets) and f.options ? 'edges';
   blocked := of_edges is not null;
@@ -1395,15 +1444,18 @@ begin
   end if;
   perform from {schema}.finished_jobs f where f.id = any (targets || coalesce(of_edges, '{}')) order by f.id for update;
   with gone as (
-    delete from {schema}.finished_jobs where id = any (targets) and state in ('failed', 'expired', 'cancelled') returning *
+    delete from {schema}.finished_jobs
+    where id = any (targets) and state in ('failed', 'expired', 'cancelled') and id <> all (losers)
+      and (id = any (takers) or custom_id is null and dedup_key is null)
+    returning *
   ), returned as (
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
-      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents)
+      headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
       exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
-      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents
+      g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents, g.dedup_key, g.dedup_ttl_ms
     from (select gone.*, coalesce({schema}.amount(options -> 'budget', 32768)::integer, greatest(max_attempts - crashes, 1)) as budget,
             coalesce({schema}.amount(options -> 'ttl', 3155760000000), {schema}.amount(options -> 'repeat' -> 'ttlMs', 3155760000000),
               extract(epoch from expires_at - created_at)::double precision * 1000) as ttl
@@ -1415,10 +1467,14 @@ begin
   select array_agg(id) as ids, jsonb_agg(jsonb_build_object('id', id, 'queue', queue, 'task', task)) as told into back from returned;
   ids := back.ids;
   retried := back.told;
+  delete from {schema}.keys k using unnest(taken_ids, taken_kinds) t (id, kind)
+  where k.job_id = t.id and k.kind = t.kind and t.id <> all (coalesce(back.ids, '{}'));
   if ids is null then
     return;
   end if;
-  update {schema}.keys k set until = null where k.job_id = any (ids) and k.kind = 'id';
+  update {schema}.keys k set until = case k.kind when 'key' then clock_timestamp() + j.dedup_ttl_ms * interval '1 millisecond' end
+  from {schema}.jobs j
+  where k.job_id = any (takers) and j.id = k.job_id and j.id = any (ids) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
   if blocked then
     for lost in
       select j.id, array(select jsonb_array_elements_text(p.path)) as path
@@ -1468,6 +1524,7 @@ as $$
 declare
   goes_on boolean := false;
   any_keyed boolean;
+  any_unsaid boolean;
   any_blocked boolean;
   parents uuid[];
   parent_states text[];
@@ -1493,13 +1550,13 @@ begin
       case when j.cancel_requested and s.outcome <> 'cancelled' then j.error else s.error end as last_error
   ), kept as (
     insert into {schema}.finished_jobs (id, created_at, started_at, expires_at, run_at, scheduled_for, keep_until, worker_id, attempt, max_attempts,
-      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents)
+      crashes, drop_on, state, priority, queue, task, args, headers, options, progress, attempts, result, error, custom_id, concurrency_key, rate_key, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, g.started_at, g.expires_at, g.run_at, g.scheduled_for,
       case when g.day = 'infinity' then now() + {schema}.amount((coalesce(g.q_keep, '{}') || coalesce(g.options -> 'keep', '{}')) -> case g.final when 'completed' then 'completed' else 'failed' end, 3155760000000) * interval '1 millisecond' end,
       g.worker_id, g.attempt, g.max_attempts, g.crashes, g.day, g.final, g.priority, g.queue, g.task, g.args, g.headers, g.options, coalesce(g.last_progress, g.progress),
       case when g.final <> 'completed' and g.started_at is not null
         then coalesce(g.attempts, '[]') || {schema}.attempt(g.attempt, g.started_at, g.worker_id, g.last_error) else g.attempts end,
-      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents
+      case when g.final = 'completed' then g.result end, g.last_error, g.custom_id, g.concurrency_key, g.rate_key, g.parents, g.dedup_key, g.dedup_ttl_ms
     from (select gone.*, q.keep as q_keep,
             case when gone.final = 'completed' and gone.options -> 'keep' is null and q.keep is null then ((now() + interval '1 day') at time zone 'UTC')::date
                  when gone.final = 'completed' and gone.options -> 'keep' -> 'completed' = 'false' then null
@@ -1507,17 +1564,26 @@ begin
           from gone left join {schema}.queues q on q.name = gone.queue) g
     where g.day is not null
   )
-  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false), coalesce(bool_or(pending_parents > 0), false),
+  select array_agg(id), jsonb_object_agg(id, last_error) filter (where overruled), array_agg(id) filter (where watched), coalesce(bool_or(keyed), false),
+    coalesce(bool_or(keyed and dedup_key is null), false), coalesce(bool_or(pending_parents > 0), false),
     array_agg(id) filter (where has_children), array_agg(final::text) filter (where has_children),
     array_agg(case when final = 'completed' then result end) filter (where has_children),
     jsonb_agg(jsonb_build_object('id', id, 'next', {schema}.uuid_v7(), 'queue', queue, 'task', task, 'priority', priority, 'args', args, 'headers', headers,
-        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key))
+        'options', options, 'customId', custom_id, 'concurrencyKey', concurrency_key, 'rateKey', rate_key,
+        'key', case when dedup_ttl_ms is null then dedup_key end))
       filter (where final = 'completed' and options ? 'repeat' and {schema}.amount(options -> 'repeat' -> 'everyMs', 0) is not null)
-  into settled, cancelled, watched, any_keyed, any_blocked, parents, parent_states, parent_results, repeats
+  into settled, cancelled, watched, any_keyed, any_unsaid, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
     update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
-    delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    if any_unsaid then
+      with released as (
+        delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish' returning k.job_id, k.key
+      )
+      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = r.job_id;
+    else
+      delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
+    end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
     where k.job_id = e.id and k.kind = 'id';

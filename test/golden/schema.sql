@@ -41,7 +41,9 @@ create table tusk.finished_jobs (
   custom_id text,
   concurrency_key text,
   rate_key text,
-  parents uuid[]
+  parents uuid[],
+  dedup_key text,
+  dedup_ttl_ms double precision
 ) partition by RANGE (drop_on);
 CREATE INDEX finished_jobs_dead ON ONLY tusk.finished_jobs USING btree (queue, finished_at) WHERE (state = ANY (ARRAY['failed'::tusk.job_state, 'expired'::tusk.job_state]));
 CREATE INDEX finished_jobs_finished_at ON ONLY tusk.finished_jobs USING brin (finished_at);
@@ -75,7 +77,9 @@ create table tusk.finished_jobs_long partition of tusk.finished_jobs (
   custom_id text,
   concurrency_key text,
   rate_key text,
-  parents uuid[]
+  parents uuid[],
+  dedup_key text,
+  dedup_ttl_ms double precision
 ) FOR VALUES FROM ('infinity') TO (MAXVALUE);
 CREATE INDEX finished_jobs_long_finished_at_idx ON tusk.finished_jobs_long USING brin (finished_at);
 CREATE INDEX finished_jobs_long_id_idx ON tusk.finished_jobs_long USING btree (id);
@@ -126,6 +130,8 @@ create table tusk.jobs (
   concurrency_key text,
   rate_key text,
   parents uuid[],
+  dedup_key text,
+  dedup_ttl_ms double precision,
   constraint jobs_pkey PRIMARY KEY (id)
 ) with (autovacuum_vacuum_scale_factor=0, autovacuum_vacuum_threshold=2000, autovacuum_vacuum_insert_scale_factor=0, autovacuum_vacuum_insert_threshold=100000, autovacuum_analyze_scale_factor=0, autovacuum_analyze_threshold=10000);
 CREATE INDEX jobs_claim ON tusk.jobs USING btree (queue, priority, seq) WHERE ((state = 'waiting'::tusk.job_state) AND (limit_group IS NULL));

@@ -18,6 +18,7 @@ export interface ModelJob {
   readonly ttl: number | undefined
   /** Workers that may vanish with it. */
   readonly cap: number
+  readonly key: string | undefined
   readonly customId: string | undefined
   state: Live | End | "removed"
   attempt: number
@@ -124,6 +125,13 @@ export class Model {
 
   retry(job: ModelJob): boolean {
     if (job.state !== "failed" && job.state !== "expired" && job.state !== "cancelled") return false
+    // Another job has its key by now.
+    const owners = [
+      job.key === undefined ? undefined : this.keys.get(job.key),
+      job.customId === undefined ? undefined : this.customIds.get(job.customId),
+    ]
+    if (owners.some((owner) => owner !== undefined && owner !== job)) return false
+    if (job.key !== undefined) this.keys.set(job.key, job)
     job.budget ??= Math.max(job.maxAttempts - job.crashes, 1)
     const waitsFor = job.shelved.filter(({ parent }) => parent.state !== "removed")
     Object.assign(job, {
