@@ -5,7 +5,7 @@ import { Member } from "./member.js"
 
 /** Processes that start at once: with more of them on few processors none would be ready in time. */
 const STARTING = 4
-const LATE_MS = 60_000
+const LATE_MS = 120_000
 
 export interface Start {
   readonly at: number

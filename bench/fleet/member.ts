@@ -3,7 +3,8 @@ import { type ChildProcess, fork } from "node:child_process"
 import { once } from "node:events"
 import type { FromMember, MemberJob, ToMember } from "./child.js"
 
-const ANSWER_MS = 60_000
+/** Fifty of them start on few processors. */
+const ANSWER_MS = 180_000
 
 export class Member {
   readonly #process: ChildProcess

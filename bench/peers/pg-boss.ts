@@ -87,7 +87,7 @@ export const contestants: readonly Contestant[] = [
     uses: ["plain", "serial"],
     fleet: {
       settings: `${FLEET_SLOTS} loops that take a job at a time, LISTEN/NOTIFY, stock polls (30 s beside notifications)`,
-      claims: "query ilike '%skip locked%' and query ilike '%pgboss.job%' and query ilike '%''active''%'",
+      claims: String.raw`query ~* 'with\s+next as' and query ~* 'skip locked'`,
       channels: "select 'pgboss_' || left(encode(sha224('pgboss'), 'hex'), 24) as channel",
       work: workAlone,
     },
