@@ -9,7 +9,7 @@ import { join } from "node:path"
 import { build } from "esbuild"
 
 /** CommonJS modules ask for these; as ES modules they are `import`s, which every bundler and every loader understands. */
-const PG = 'import pg from "pg"; export const Client = pg.Client'
+const PG = 'import pg from "pg"; export const Client = function (config) { return new pg.Client(config) }'
 const builtin = (name) => `export * from "node:${name}"; export { default } from "node:${name}"`
 const RESERVED = "require(__dirname + '/reserved.js')"
 

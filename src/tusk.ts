@@ -80,11 +80,13 @@ export class Tusk implements AsyncDisposable {
     return this.#database.names.schema
   }
 
-  /** Where the database is, once it is known: of use with `embedded`, whose port is free to choose. */
+  /** Where the database is, once it is known: of use with `embedded`, whose port is free to choose. Of a list of strings, the first. */
   async connectionString(): Promise<string> {
-    const { config } = await this.#database.connect()
-    if (config.connectionString === undefined) throw new InvalidOptionError("This client has a pool; its connection string is not known")
-    return config.connectionString
+    const { connectionString } = await this.#database.connect()
+    if (connectionString === undefined) {
+      throw new InvalidOptionError("The connection string is not known: this client has a pool, or takes what the environment's PG variables say")
+    }
+    return connectionString
   }
 
   /**

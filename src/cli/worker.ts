@@ -57,7 +57,12 @@ export async function worker(modules: readonly string[], options: WorkerCommandO
 function client({ url, schema, verbose }: WorkerCommandOptions): Tusk {
   const configured = currentDefault()
   if (configured !== undefined && url === undefined && schema === undefined) return configured as Tusk
-  return configure({ connectionString: databaseUrl(url), ...(schema === undefined ? {} : { schema }), logger: noteLogger(verbose) })
+  const connectionString = databaseUrl(url)
+  return configure({
+    ...(connectionString === undefined ? {} : { connectionString }),
+    ...(schema === undefined ? {} : { schema }),
+    logger: noteLogger(verbose),
+  })
 }
 
 async function whereIs(tusk: Tusk): Promise<string> {

@@ -167,7 +167,7 @@ export class Jobs {
       const { waiter } = this.#partsOf(connected).context
       const { names, logger, self } = this.#database
       this.#listener = new Listener({
-        connect: connected.listenConfig,
+        connector: connected.listenConnector,
         channels: [names.channel, names.eventsChannel],
         logger,
         onNotification: (channel, payload) => {

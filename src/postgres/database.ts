@@ -1,13 +1,14 @@
 /** One schema of one database: how to reach it, what runs on it, and whether it fits this code. Connects on first use. */
 import { randomUUID } from "node:crypto"
-import type { ClientConfig } from "pg"
 import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../errors.js"
 import type { Logger } from "../logger.js"
+import { parseAddress } from "./address.js"
+import { Connector, keepQuiet } from "./connector.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
 import type { Executor } from "./executor.js"
 import { connectionError } from "./failure.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { createPool, executorOn, parseConnectionString, Runner, targetOf } from "./pool.js"
+import { executorOn, Runner } from "./pool.js"
 import { assertSchema } from "./schema-version.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
@@ -18,8 +19,11 @@ import { Notifier, WakeHub } from "./wake.js"
 
 /** What exists once the database's address is known. */
 export interface Connected {
-  readonly config: ClientConfig
-  readonly listenConfig: ClientConfig
+  readonly connector: Connector
+  /** For LISTEN. */
+  readonly listenConnector: Connector
+  /** What the options or the environment say of the place, as it was given; undefined with a pool. */
+  readonly connectionString: string | undefined
   readonly target: string
   readonly runner: Runner
   /** What is known of named statements on the way to this server. */
@@ -51,8 +55,9 @@ export class Database {
     this.#options = options
     this.logger = logger
     this.names = schemaNames(options.schema ?? "tusk")
-    if (options.connectionString !== undefined) parseConnectionString(options.connectionString)
-    if (options.listenConnectionString !== undefined) parseConnectionString(options.listenConnectionString, "listenConnectionString")
+    if (options.connectionString !== undefined) parseAddress(options.connectionString)
+    if (options.listenConnectionString !== undefined) parseAddress(options.listenConnectionString, "listenConnectionString")
+    if (options.pool !== undefined) keepQuiet(options.pool)
   }
 
   /** What runs on the database; nothing is asked of it yet, except that an embedded one is started. */
@@ -97,10 +102,10 @@ export class Database {
   }
 
   async migrate(tx: unknown): Promise<MigrationOutcome> {
-    const { migrateConfig, migrateIn } = await migrations()
+    const { migrateOn, migrateIn } = await migrations()
     if (tx !== undefined) return migrateIn(executorFor(tx), this.names)
-    const { config } = await this.connect()
-    const outcome = await migrateConfig(config, this.names)
+    const { connector } = await this.connect()
+    const outcome = await migrateOn(connector, this.names)
     this.#checking = undefined
     return outcome
   }
@@ -114,10 +119,10 @@ export class Database {
     await this.#embedded?.stop()
   }
 
-  async #check({ config, runner }: Connected): Promise<void> {
+  async #check({ connector, runner }: Connected): Promise<void> {
     const migrated =
       this.#migrates &&
-      (await (await migrations()).migrateConfig(config, this.names).catch((error: unknown) => {
+      (await (await migrations()).migrateOn(connector, this.names).catch((error: unknown) => {
         if (!(error instanceof SchemaVersionError)) throw error
         // Newer than this code; it may admit it all the same.
         return undefined
@@ -131,17 +136,18 @@ export class Database {
   }
 
   async #connect(): Promise<Connected> {
-    const config = await this.#config()
-    const target = targetOf(config)
-    const pool = this.#options.pool ?? createPool(config, POOL_SIZE, this.logger, "client")
+    const { connector, connectionString } = await this.#connector()
+    const { target } = connector
+    const pool = this.#options.pool ?? connector.createPool(POOL_SIZE, this.logger, "client")
     if (this.#options.pool === undefined) this.#ownPool = pool
     const statementNames = new StatementNames(this.logger)
     const runner = new Runner(pool, target, statementNames)
     const statements = statementsFor(this.names, this.#options.preparedStatements ?? true)
     const direct = this.#options.listenConnectionString
     return {
-      config,
-      listenConfig: direct === undefined ? config : parseConnectionString(direct, "listenConnectionString"),
+      connector,
+      listenConnector: direct === undefined ? connector : Connector.to(direct, "listenConnectionString"),
+      connectionString,
       target,
       runner,
       statementNames,
@@ -150,23 +156,23 @@ export class Database {
     }
   }
 
-  async #config(): Promise<ClientConfig> {
+  async #connector(): Promise<Pick<Connected, "connector" | "connectionString">> {
     const { connectionString, pool, embedded } = this.#options
-    if (pool !== undefined) {
-      const { max: _max, min: _min, Promise: _promise, ...config } = pool.options
-      return config
-    }
+    if (pool !== undefined) return { connector: Connector.like(pool), connectionString: undefined }
     if (embedded !== undefined && embedded !== false) {
       this.#embedded = await startEmbedded({ ...(embedded === true ? {} : embedded), logger: this.logger })
-      return { connectionString: this.#embedded.connectionString }
+      return { connector: Connector.to(this.#embedded.connectionString), connectionString: this.#embedded.connectionString }
     }
-    const text = connectionString ?? process.env["DATABASE_URL"]
-    if (text === undefined || text === "") {
-      throw new InvalidOptionError(
-        'pgtusk does not know your database: call configure({ connectionString: "postgres://…" }), set DATABASE_URL, or use configure({ embedded: true }) for a first try',
-      )
+    const given = connectionString ?? (process.env["DATABASE_URL"] || undefined)
+    if (given !== undefined) {
+      const connector = Connector.to(given, connectionString === undefined ? "DATABASE_URL" : "connectionString")
+      return { connector, connectionString: typeof given === "string" ? given : given[0] }
     }
-    return parseConnectionString(text, connectionString === undefined ? "DATABASE_URL" : "connectionString")
+    const connector = Connector.fromEnvironment()
+    if (connector !== undefined) return { connector, connectionString: undefined }
+    throw new InvalidOptionError(
+      `pgtusk does not know your database: call configure({ connectionString: "postgres://…" }), set DATABASE_URL, or use configure({ embedded: true }) for a first try${process.env["PGSERVICE"] ? ". (PGSERVICE is set, but node-postgres reads no service files)" : ""}`,
+    )
   }
 }
 

@@ -15,6 +15,29 @@ const SOCKET = new Set([
   "ECONNABORTED",
 ])
 
+/**
+ * A server that takes no writes was refused before a statement was sent to it. The code is that of a statement which it would refuse, so that
+ * both are treated alike.
+ */
+export class ReadOnlyServerError extends Error {
+  readonly code: string = READ_ONLY
+
+  constructor(role: string) {
+    super(role === "standby" ? "the server is a standby (it is in recovery)" : "its transactions are read-only (default_transaction_read_only)")
+  }
+}
+
+/** None of several hosts gave a connection to a server that takes writes; what each came to is in `errors`. */
+export class NoWritableServerError extends AggregateError {}
+
+/** SQLSTATE read_only_sql_transaction. */
+const READ_ONLY = "25006"
+
+/** The connection leads to a server that takes no writes. It has done nothing, and never will on this connection: the connection is as good as lost. */
+export function isReadOnly(error: unknown): boolean {
+  return sqlStateOf(error) === READ_ONLY
+}
+
 function socketCode(error: unknown): string | undefined {
   for (let e = error, depth = 0; typeof e === "object" && e !== null && depth < 5; depth++) {
     const code: unknown = Reflect.get(e, "code")
@@ -49,7 +72,7 @@ export function isTransient(error: unknown): boolean {
   if (isConnectionLoss(error)) return true
   const state = sqlStateOf(error)
   if (state === undefined) return false
-  return state.startsWith("53") || state.startsWith("58") || ["40001", "40P01", "55P03", "57014", "25006", "XX000"].includes(state)
+  return state.startsWith("53") || state.startsWith("58") || ["40001", "40P01", "55P03", "57014", READ_ONLY, "XX000"].includes(state)
 }
 
 /**
@@ -61,7 +84,10 @@ export function connectionError(error: unknown, target: string, unknown = false)
   const message = error instanceof Error && error.message !== "" ? error.message : String(error)
   const socket = socketCode(error)
   let say = `pgtusk cannot use Postgres at ${target}: ${message}`
-  if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") say = `pgtusk cannot find the host of ${target}; check the name in the connection string`
+  if (error instanceof NoWritableServerError) say = `None of the servers ${target} takes writes: ${message}`
+  else if (state === READ_ONLY)
+    say = `Postgres at ${target} takes no writes: ${message}. It is a standby, or a setting makes it read-only; connect to the primary, or give the hosts of all servers, and pgtusk goes to the one that takes writes`
+  else if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") say = `pgtusk cannot find the host of ${target}; check the name in the connection string`
   else if (socket !== undefined) say = `No Postgres answers at ${target} (${socket}); check host and port, and that the server runs`
   else if (state === "28P01" || state === "28000") say = `Postgres at ${target} refuses the log-in: ${message}; check user and password`
   else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`

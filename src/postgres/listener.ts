@@ -1,15 +1,14 @@
-import type { ClientConfig } from "pg"
 import { ConnectionError, InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { RetryPause } from "../retry-pause.js"
 import { Service } from "../service.js"
 import { Sleeper } from "../sleeper.js"
 import { clearInterval, performance, setInterval } from "../timers.js"
+import type { Connector, Host } from "./connector.js"
 import { connectionError } from "./failure.js"
 import { ListenConnection } from "./listener/connection.js"
 import { OutageLog } from "./listener/outage.js"
 import { DeafConnectionError, Probe } from "./listener/probe.js"
-import { targetOf } from "./pool.js"
 import { sqlStateOf } from "./sqlstate.js"
 
 /** The longest delay of a Node timer, in milliseconds. */
@@ -21,7 +20,7 @@ const MAX_CHANNEL_BYTES = 63
 
 export interface ListenerOptions {
   /** Where to connect; it takes a connection of its own, outside any pool. */
-  connect: ClientConfig
+  connector: Connector
   channels: readonly string[]
   /** Each notification on the channels, in order, as it was sent. It may be called twice for one, or never. What it throws is logged. */
   onNotification(channel: string, payload: string): void
@@ -34,7 +33,7 @@ export interface ListenerOptions {
   probeIntervalMs?: number
   /** Milliseconds that a probe may take. Default 5,000. */
   probeTimeoutMs?: number
-  /** Milliseconds for connecting, and for each LISTEN. Default 10,000. */
+  /** Milliseconds for connecting, and for each LISTEN. Default: those that a connection gets. */
   connectTimeoutMs?: number
   /** Limits in milliseconds of the pause between two attempts. Default 100 and 10,000. */
   backoffMs?: { min: number; max: number }
@@ -56,7 +55,7 @@ export interface ListenerOptions {
  * Except while `start()` or `close()` is pending it does not keep the process alive.
  *
  * ```ts
- * const listener = new Listener({ connect: { connectionString }, channels: ["news"], onNotification, onLive: sweep, onDown, logger })
+ * const listener = new Listener({ connector, channels: ["news"], onNotification, onLive: sweep, onDown, logger })
  * await listener.start()
  * …
  * await listener.close()
@@ -82,7 +81,7 @@ export class Listener extends Service {
     this.#options = options
     this.#channels = new Set(options.channels.map(checkChannel))
     this.#probeIntervalMs = checkMs(options.probeIntervalMs ?? 10_000, "probeIntervalMs")
-    this.#connectTimeoutMs = checkMs(options.connectTimeoutMs ?? 10_000, "connectTimeoutMs")
+    this.#connectTimeoutMs = checkMs(options.connectTimeoutMs ?? options.connector.connectMs, "connectTimeoutMs")
     this.#deafRetryMs = checkMs(options.deafRetryMs ?? 60_000, "deafRetryMs")
     const { min, max } = options.backoffMs ?? { min: 100, max: 10_000 }
     this.#backoffMs = { min: checkMs(min, "backoffMs.min"), max: checkMs(max, "backoffMs.max") }
@@ -126,34 +125,41 @@ export class Listener extends Service {
   async #listenOnce(): Promise<Error> {
     let connection: ListenConnection | undefined
     let reason: Error
+    const host = this.#options.connector.next()
     try {
-      connection = this.#newConnection(this.signal, (channel, payload) => this.#receive(channel, payload))
+      connection = this.#newConnection(host, this.signal, (channel, payload) => this.#receive(channel, payload))
       await connection.open(this.#connectTimeoutMs)
       await connection.listen(this.#probe.channel, this.#connectTimeoutMs)
       const { signal } = connection
-      await this.#probe.prove(connection, (channel, nonce) => this.#sendFromAnotherSession(channel, nonce, signal))
+      await this.#probe.prove(connection, (channel, nonce) => this.#sendFromAnotherSession(host, channel, nonce, signal))
       // One after the other: pg 9 will refuse a query while another is under way.
       for (const channel of this.#channels) await connection.listen(channel, this.#connectTimeoutMs)
       this.#up()
       reason = await this.#watch(connection)
     } catch (error) {
       reason = error instanceof Error ? error : new Error(String(error))
+      // One that listened is tried again first.
+      if (this.#liveSince === undefined) host.failed()
     }
     this.#down(reason)
     await connection?.close()
     return reason
   }
 
-  #newConnection(signal: AbortSignal, onNotification: (channel: string, payload: string) => void): ListenConnection {
+  #newConnection(
+    { config: settings, Client }: Host,
+    signal: AbortSignal,
+    onNotification: (channel: string, payload: string) => void,
+  ): ListenConnection {
     // Our own deadlines come first; pg's is for an attempt that even they cannot end.
-    const config = { ...this.#options.connect, connectionTimeoutMillis: this.#connectTimeoutMs * 2 }
-    return new ListenConnection({ config, signal, onNotification })
+    const config = { ...settings, connectionTimeoutMillis: this.#connectTimeoutMs * 2 }
+    return new ListenConnection({ config, Client, signal, onNotification })
   }
 
   /** False when it could not: the server may have no second connection for us, and that is no reason not to listen. */
-  async #sendFromAnotherSession(channel: string, nonce: string, signal: AbortSignal): Promise<boolean> {
+  async #sendFromAnotherSession(host: Host, channel: string, nonce: string, signal: AbortSignal): Promise<boolean> {
     // It may well hear its own message, by sharing a pooler's server session with the other: that proves nothing.
-    const sender = this.#newConnection(signal, () => undefined)
+    const sender = this.#newConnection(host, signal, () => undefined)
     try {
       await sender.open(this.#connectTimeoutMs)
       await sender.notify(channel, nonce, this.#connectTimeoutMs)
@@ -222,12 +228,7 @@ export class Listener extends Service {
   }
 
   #target(): string {
-    const { stream: _, ...config } = this.#options.connect
-    try {
-      return targetOf(config)
-    } catch {
-      return "the given address"
-    }
+    return this.#options.connector.target
   }
 }
 

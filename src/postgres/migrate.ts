@@ -8,15 +8,16 @@
  * lets the others through for PAUSE_MS, and begins again. A host that vanishes in the middle holds up the workers until its silence is noticed.
  */
 import { type Kysely, type Migration, Migrator, PostgresAdapter } from "kysely"
-import pg from "pg"
+import type pg from "pg"
 import { migrationsFor } from "../../migrations/index.js"
 import { ConnectionError } from "../errors.js"
 import { performance, sleep } from "../timers.js"
+import { Connector } from "./connector.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss } from "./failure.js"
 import { kyselyOver } from "./kysely.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { END_WHEN_SILENT, parseConnectionString, targetOf } from "./pool.js"
+import { END_WHEN_SILENT } from "./pool.js"
 import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.js"
 import { ASK_SETTINGS, beginOurs, needsOf, presentOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
@@ -109,15 +110,15 @@ async function migratePinned(executor: Executor, names: SchemaNames, release: Re
 
 /** Brings the schema at `url` up to date. Throws ConnectionError, or SchemaVersionError for a schema newer than this code; then nothing has changed. */
 export async function migrateUrl(url: string, options: { schema?: string } = {}): Promise<MigrationOutcome> {
-  return migrateConfig(parseConnectionString(url), schemaNames(options.schema ?? "tusk"))
+  return migrateOn(Connector.to(url), schemaNames(options.schema ?? "tusk"))
 }
 
 /**
  * The same, with the release and the patience of somebody's choice. Runs twice: the second finds nothing to do. Dies after the commit: it is done.
  * @throws ConnectionError when others' locks did not let it through for `patienceMs`; it names the session
  */
-export async function migrateConfig(
-  config: pg.ClientConfig,
+export async function migrateOn(
+  connector: Connector,
   names: SchemaNames,
   release: Release = THIS_RELEASE,
   patienceMs: number = PATIENCE_MS,
@@ -125,17 +126,17 @@ export async function migrateConfig(
   const deadline = performance.now() + patienceMs
   for (;;) {
     try {
-      return await migrateOnce(config, names, release)
+      return await migrateOnce(connector, names, release)
     } catch (error) {
       if (!IN_THE_WAY.includes(sqlStateOf(error) ?? "")) throw error
-      if (performance.now() + PAUSE_MS > deadline) throw await blocked(config, names, error)
+      if (performance.now() + PAUSE_MS > deadline) throw await blocked(connector, names, error)
     }
     await sleep(PAUSE_MS)
   }
 }
 
-async function migrateOnce(config: pg.ClientConfig, names: SchemaNames, release: Release): Promise<MigrationOutcome> {
-  return withClient(config, async (client, commits) => {
+async function migrateOnce(connector: Connector, names: SchemaNames, release: Release): Promise<MigrationOutcome> {
+  return withClient(connector, async (client, commits) => {
     await client.query(beginOurs())
     const outcome = await migrateIn(executorOf(client), names, release, LOCK_TIMEOUT_MS)
     commits()
@@ -145,28 +146,26 @@ async function migrateOnce(config: pg.ClientConfig, names: SchemaNames, release:
 }
 
 /** A connection that is lost once `use` has said that it commits: the error says that nobody knows. */
-async function withClient<T>(config: pg.ClientConfig, use: (client: pg.Client, commits: () => void) => Promise<T>): Promise<T> {
-  const client = new pg.Client({ ...config, connectionTimeoutMillis: 10_000, application_name: "pgtusk migrate" })
-  client.on("error", () => {})
-  const target = targetOf(config)
+async function withClient<T>(connector: Connector, use: (client: pg.Client, commits: () => void) => Promise<T>): Promise<T> {
+  let client: pg.Client | undefined
   let committing = false
   try {
-    await client.connect()
+    client = await connector.connect("migrate")
     return await use(client, () => {
       committing = true
     })
   } catch (error) {
-    if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300)/))
-      throw connectionError(error, target, committing && isConnectionLoss(error))
+    if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300|25006)/))
+      throw connectionError(error, connector.target, committing && isConnectionLoss(error))
     throw error
   } finally {
-    await client.end().catch(() => {})
+    await client?.end().catch(() => {})
   }
 }
 
 /** Who has held locks on tables of the schema for the longest time. */
-async function blocked(config: pg.ClientConfig, names: SchemaNames, cause: unknown): Promise<ConnectionError> {
-  const holders = await withClient(config, (client) =>
+async function blocked(connector: Connector, names: SchemaNames, cause: unknown): Promise<ConnectionError> {
+  const holders = await withClient(connector, (client) =>
     client.query<{ pid: number; app: string; state: string; seconds: number; tables: string[] }>(
       `select a.pid, a.application_name as app, coalesce(a.state, '') as state, extract(epoch from clock_timestamp() - a.xact_start)::integer as seconds,
               array_agg(distinct c.relname::text order by c.relname::text) as tables

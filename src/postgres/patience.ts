@@ -42,9 +42,9 @@ export async function patiently<T>(options: PatienceOptions, work: (unknown: boo
   }
 }
 
-/** The server answers, but takes no sessions, or has no space, just now. */
+/** The server answers, but takes no sessions, or has no space, just now; or takes no writes, until a standby has been promoted. */
 function isPassing(error: unknown): boolean {
-  return ["57P03", "53300", "53100"].includes(sqlStateOf(error) ?? "")
+  return ["57P03", "53300", "53100", "25006"].includes(sqlStateOf(error) ?? "")
 }
 
 function unknownOutcome(error: unknown, whether: string): ConnectionError {

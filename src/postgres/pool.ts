@@ -1,10 +1,9 @@
-import { inspect } from "node:util"
-import pg from "pg"
-import { ConnectionError, InvalidOptionError, TuskError } from "../errors.js"
-import { type Logger, quietLogger } from "../logger.js"
+import type pg from "pg"
+import { ConnectionError, TuskError } from "../errors.js"
+import { quietLogger } from "../logger.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Executor } from "./executor.js"
-import { connectionError, isConnectionLoss, isNeverSent } from "./failure.js"
+import { connectionError, isConnectionLoss, isNeverSent, isReadOnly } from "./failure.js"
 import { ASK_SETTINGS, beginOurs, needsOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
@@ -19,73 +18,6 @@ class TransactionAbortedError extends TuskError {
       "The transaction was rolled back: one of its statements failed, its error was caught, and Postgres does not commit after that. Let the error pass, or run the statement inside a savepoint",
     )
   }
-}
-
-export type ConnectionConfig = pg.ClientConfig
-
-/**
- * Reads a connection string; a wrong one is an error here, not at the first query. Errors never show its password, nor carry a cause that does.
- *
- * @throws InvalidOptionError
- */
-export function parseConnectionString(text: string, field = "connectionString"): ConnectionConfig {
-  const given: unknown = text
-  if (typeof given !== "string") throw new InvalidOptionError(`${field} is ${inspect(given, { depth: 0 })}; write a string, ${EXAMPLE}`)
-  if (!/^[a-z][a-z0-9+.-]*:\/\//i.test(text) || !URL.canParse(text)) {
-    throw new InvalidOptionError(`${field} is ${JSON.stringify(withoutSecrets(text))}, which is no URL; write ${EXAMPLE}, ${ENCODING}`)
-  }
-  const { protocol } = new URL(text)
-  if (protocol !== "postgres:" && protocol !== "postgresql:") {
-    throw new InvalidOptionError(`${field} begins with "${protocol}//"; write ${EXAMPLE}`)
-  }
-  try {
-    // It connects to nothing, but reads it all: percent signs, and files with certificates.
-    new pg.Client({ connectionString: text })
-  } catch (error) {
-    const problem = error instanceof URIError ? `has a % that encodes nothing; ${ENCODING}` : `cannot be used: ${(error as Error).message}`
-    throw new InvalidOptionError(`${field} ${JSON.stringify(withoutSecrets(text))} ${problem}`)
-  }
-  return { connectionString: text }
-}
-const EXAMPLE = '"postgres://user:password@host:5432/database"'
-const ENCODING = "with user and password percent-encoded by encodeURIComponent()"
-
-function withoutSecrets(text: string): string {
-  return text.replace(/\/\/.*@/, "//***@").replace(/(password\s*=\s*)[^\s&]+/gi, "$1***")
-}
-
-/** Host, port and database, without secrets, for messages. */
-export function targetOf(config: ConnectionConfig): string {
-  const client = new pg.Client(config)
-  return `${client.host}:${client.port}/${client.database ?? ""}`
-}
-
-/** What pg_stat_activity calls a connection: the application's own name for it comes first. */
-const nameFor = (purpose: string): string => `pgtusk ${purpose}`
-
-/** The `application_name` of a pool's connections. */
-export function applicationNameOf(config: ConnectionConfig, purpose: string): string {
-  const parameters: unknown = Reflect.get(new pg.Client({ fallback_application_name: nameFor(purpose), ...config }), "connectionParameters")
-  const { application_name: own, fallback_application_name: fallback } = parameters as Record<string, string | undefined>
-  return own || fallback || ""
-}
-
-/** A pool of our own. It sets nothing for a session: behind a pooler that session is others' too. */
-export function createPool(config: ConnectionConfig, max: number, logger: Logger, purpose: string): pg.Pool {
-  const pool = new pg.Pool({
-    fallback_application_name: nameFor(purpose),
-    ...config,
-    max,
-    keepAlive: true,
-    connectionTimeoutMillis: 10_000,
-    idleTimeoutMillis: 60_000,
-    allowExitOnIdle: false,
-  })
-  // The server may cut a new connection off in the very packet that says it is ready. Nobody who asked for it listens yet, and an error that nobody
-  // listens to ends the process. Whoever uses the connection then hears of it from its first statement.
-  pool.on("connect", (client) => client.on("error", () => undefined))
-  pool.on("error", (error) => logger.debug("an idle connection was lost", { error }))
-  return pool
 }
 
 export interface Query {
@@ -121,6 +53,9 @@ export class Runner {
   readonly #names: StatementNames
   /** What each connection's session needs, once it was asked. */
   readonly #needs = new WeakMap<object, SessionNeeds>()
+  /** How often a server has refused to write, and how often it had when a connection was first used. */
+  #refusals = 0
+  readonly #refusalsBefore = new WeakMap<object, number>()
 
   readonly #answerMs: number
 
@@ -167,6 +102,10 @@ export class Runner {
         const query = typeof statement === "string" ? { text: statement } : (statement as Query)
         return await answered(queryOurs(client, values === undefined ? query : { ...query, values }), answerMs)
       } catch (error) {
+        if (isReadOnly(error)) {
+          dead ??= this.#refused(error)
+          if (answerMs !== undefined) throw connectionError(error, this.target)
+        }
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
         const lost = connectionError(error, this.target)
@@ -195,9 +134,19 @@ export class Runner {
     }
   }
 
+  /** A connection from before the last refusal leads to the same server, most likely: it is closed, and the next one asked for. */
   async #checkOut(): Promise<pg.PoolClient> {
     try {
-      return await this.pool.connect()
+      for (;;) {
+        const client: pg.PoolClient = await this.pool.connect()
+        const before = this.#refusalsBefore.get(client)
+        if (before === this.#refusals) return client
+        if (before === undefined) {
+          this.#refusalsBefore.set(client, this.#refusals)
+          return client
+        }
+        client.release(true)
+      }
     } catch (error) {
       throw error instanceof ConnectionError ? error : connectionError(error, this.target)
     }
@@ -246,17 +195,23 @@ export class Runner {
       return (await answered(work(), timeoutMs)).rows
     } catch (error) {
       if (isConnectionLoss(error)) dead ??= error as Error
+      else if (isReadOnly(error)) dead ??= this.#refused(error)
       throw this.#translated(error, !isNeverSent(error))
     } finally {
       release(client, onError, dead)
     }
   }
 
+  #refused(error: unknown): Error {
+    this.#refusals++
+    return error as Error
+  }
+
   /** `sent`: what failed may have taken effect before its connection was lost. */
   #translated(error: unknown, sent: boolean): unknown {
     if (error instanceof TuskError) return error
     if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
-    return OF_THE_SERVER.has(sqlStateOf(error) ?? "") ? connectionError(error, this.target) : error
+    return isReadOnly(error) || OF_THE_SERVER.has(sqlStateOf(error) ?? "") ? connectionError(error, this.target) : error
   }
 }
 

@@ -1,12 +1,13 @@
 /** Connections for handlers in transactions. Jobs beyond their number wait for one, as long as it takes. */
 import type pg from "pg"
 import type { Logger } from "../logger.js"
-import { applicationNameOf, type ConnectionConfig, createPool, type Runner } from "../postgres/pool.js"
+import type { Connector } from "../postgres/connector.js"
+import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { JobTransaction } from "./job-transaction.js"
 
 export interface JobTransactionsOptions {
-  readonly config: ConnectionConfig
+  readonly connector: Connector
   readonly runner: Runner
   readonly statements: Statements
   readonly logger: Logger
@@ -30,10 +31,10 @@ export class JobTransactions {
 
   /** Opens the transaction of a job's run. */
   async begin(jobId: string): Promise<JobTransaction> {
-    const { config, most, answerMs, logger, statements } = this.#options
+    const { connector, most, answerMs, logger, statements } = this.#options
     // Before the pool is asked: what waits in there is given up after ten seconds.
     await this.#enter()
-    this.#pool ??= createPool(config, most, logger, PURPOSE)
+    this.#pool ??= connector.createPool(most, logger, PURPOSE)
     let client: pg.PoolClient
     try {
       client = await this.#pool.connect()
@@ -67,12 +68,12 @@ export class JobTransactions {
   }
 
   async #cutOff(pid: number): Promise<void> {
-    const { config, runner, logger } = this.#options
+    const { connector, runner, logger } = this.#options
     try {
       // Only one of ours: behind a pooler the number may be another's.
       await runner.run({
         text: "select pg_terminate_backend(pid) from pg_stat_activity where pid = $1 and application_name = $2 and usename = current_user",
-        values: [pid, applicationNameOf(config, PURPOSE)],
+        values: [pid, connector.applicationName(PURPOSE)],
       })
     } catch (error) {
       logger.debug("a statement of an abandoned transaction could not be cut off; it ends by itself", { error: error as Error })

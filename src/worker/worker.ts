@@ -97,7 +97,7 @@ export class QueueWorker implements Worker {
       this.#markStopped = resolve
     })
     // Claim, settle, beat and duties each find a connection of their own, however busy the others are.
-    this.#pool = connections.pool(connected.config, 4, logger, "worker")
+    this.#pool = connections.pool(connected.connector, 4, logger, "worker")
     const runner = new Runner(this.#pool, connected.target, connected.statementNames, options.answerMs)
     const { statements, notifier } = connected
     const common = { names: database.names, events: context.events, logger, runner, statements, notifier, workerId: this.id }
@@ -106,7 +106,7 @@ export class QueueWorker implements Worker {
       [...options.queues.values()].reduce((sum, n) => sum + n, 0),
       MAX_TRANSACTIONS,
     )
-    this.#transactions = new JobTransactions({ ...common, config: connected.config, most: slots, answerMs: options.answerMs })
+    this.#transactions = new JobTransactions({ ...common, connector: connected.connector, most: slots, answerMs: options.answerMs })
     const queues = [...options.queues.keys()]
     this.#registration = new Registration({ ...common, leaseMs: options.leaseMs, queues })
     this.#host = {
@@ -197,7 +197,7 @@ export class QueueWorker implements Worker {
       ],
     })
     this.#listener = connections.listener({
-      connect: connected.listenConfig,
+      connector: connected.listenConnector,
       channels: [database.names.channel],
       logger,
       onNotification: (_channel, payload) => {

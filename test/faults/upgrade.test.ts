@@ -4,8 +4,9 @@ import type pg from "pg"
 import { beforeAll, beforeEach, describe, expect, test } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
 import { ConnectionError } from "../../src/errors.js"
+import { Connector } from "../../src/postgres/connector.js"
 import { kyselyOver } from "../../src/postgres/kysely.js"
-import { migrateConfig, type Release } from "../../src/postgres/migrate.js"
+import { migrateOn, type Release } from "../../src/postgres/migrate.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { dumpSchema } from "../golden/dump.js"
 import { connect, rejection } from "../jobs/setup.js"
@@ -34,14 +35,14 @@ beforeEach(async () => {
   const address = new URL(on.db.url)
   address.pathname = `/${name}`
   url = address.href
-  await migrateConfig({ connectionString: url }, names)
+  await migrateOn(Connector.to(url), names)
   client = await connect(url)
   await client.query(
     "create table public.runs (job uuid, attempt integer, kind text, worker text, at timestamptz not null default clock_timestamp())",
   )
 })
 
-const migrate = (release: Release, patienceMs?: number): Promise<unknown> => migrateConfig({ connectionString: url }, names, release, patienceMs)
+const migrate = (release: Release, patienceMs?: number): Promise<unknown> => migrateOn(Connector.to(url), names, release, patienceMs)
 const rows = async <Row extends object = any>(text: string, values?: unknown[]): Promise<Row[]> => (await client.query(text, values)).rows
 const countRuns = async (where = "true"): Promise<number> => (await rows(`select count(*)::integer as n from public.runs where ${where}`))[0].n
 const readWorker = (text: string): string => text.slice("ready ".length)

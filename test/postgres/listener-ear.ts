@@ -1,5 +1,6 @@
 /** A listener under test, with all that it said. */
 import pg from "pg"
+import { Connector } from "../../src/postgres/connector.js"
 import { Listener, type ListenerOptions } from "../../src/postgres/listener.js"
 import type { TestDatabase } from "../support/database.js"
 
@@ -19,7 +20,7 @@ export class Ear {
         this.log.push({ level, message, fields })
       }
     this.listener = new Listener({
-      connect: { connectionString: url },
+      connector: Connector.to(url),
       channels: CHANNELS,
       onNotification: (channel, payload) => this.heard.push([channel, payload]),
       onLive: () => {

@@ -1,6 +1,7 @@
 import { Socket } from "node:net"
 import fc from "fast-check"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { Connector } from "../../src/postgres/connector.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { spawnScript } from "../support/process.js"
 import { startProxy } from "../support/proxy.js"
@@ -45,7 +46,7 @@ describe("the life of a Listener", () => {
                 sockets.push(socket)
                 return socket
               }
-              const ear = new Ear(proxy.url, { connect: { connectionString: proxy.url, stream } })
+              const ear = new Ear(proxy.url, { connector: Connector.with({ connectionString: proxy.url, stream }) })
               const starting = ear.listener.start()
               // The instant is what the property is about.
               await new Promise((resolve) => setTimeout(resolve, ms))

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest"
 import { InvalidOptionError } from "../../src/errors.js"
+import { Connector } from "../../src/postgres/connector.js"
 import type { ListenerOptions } from "../../src/postgres/listener.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { waitFor } from "../support/wait.js"
@@ -52,13 +53,14 @@ describe("Listener", () => {
     expect(ear.heard).toEqual(names.map((name) => [name, name]))
   })
 
-  test("shows as one session with its own name, also when the connection string names the application", async () => {
+  test("shows as one session, by the application's name where the connection string has one", async () => {
     const url = new URL(db.url)
     url.searchParams.set("application_name", "shop")
     url.searchParams.set("statement_timeout", "60000")
     const ear = await started({}, url.href)
     expect([ear.listener.live, ear.messages("warn")]).toEqual([true, []])
-    expect(await sessions(db)).toHaveLength(1)
+    expect(await sessions(db)).toHaveLength(0)
+    expect(await db.query("select pid from pg_stat_activity where datname = current_database() and application_name = 'shop'")).toHaveLength(1)
   })
 
   test("callbacks that throw or reject are logged and harm nothing", async () => {
@@ -164,7 +166,10 @@ describe("Listener", () => {
   })
 
   test("a connection string that cannot be read is an outage like any other", async () => {
-    const ear = await started({}, "postgres://user:secret@[broken/db")
+    const settings = { connectionString: db.url }
+    const connector = Connector.with(settings)
+    settings.connectionString = "postgres://user:secret@[broken/db"
+    const ear = await started({ connector })
     expect(ear.listener.live).toBe(false)
     expect(ear.downs).toHaveLength(1)
     expect(JSON.stringify(ear.log)).not.toContain("secret")

@@ -3,7 +3,9 @@ import { type AddressInfo, createServer } from "node:net"
 import pg from "pg"
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
 import { ConnectionError, InvalidOptionError } from "../../src/errors.js"
-import { applicationNameOf, createPool, parseConnectionString, Runner, targetOf } from "../../src/postgres/pool.js"
+import { parseAddress, targetOf } from "../../src/postgres/address.js"
+import { Connector } from "../../src/postgres/connector.js"
+import { Runner } from "../../src/postgres/pool.js"
 import { StatementNames } from "../../src/postgres/statement-names.js"
 import { bench, rejection, timed } from "../jobs/setup.js"
 import { startPooler } from "../support/pooler.js"
@@ -24,7 +26,7 @@ let runner: Runner
 beforeEach(async () => {
   lines.length = 0
   proxy = await startProxy(on.db.url)
-  pool = createPool({ connectionString: proxy.url }, 2, logger, "test")
+  pool = Connector.to(proxy.url).createPool(2, logger, "test")
   runner = new Runner(pool, "here")
 })
 afterEach(async () => {
@@ -61,7 +63,7 @@ describe("run", () => {
   })
 
   test("an answer that comes while the event loop is blocked counts, although its time is over when it is read", async () => {
-    const direct = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    const direct = Connector.to(on.db.url).createPool(1, logger, "test")
     const there = new Runner(direct, "here")
     await there.run({ text: "select 1" })
     const answer = there.run({ text: "select 7 as n, pg_sleep(0.1)" }, 150)
@@ -104,14 +106,14 @@ describe("run", () => {
     const server = createServer((socket) => socket.on("error", () => {}).once("data", () => socket.end(greeting))).listen(0, "127.0.0.1")
     await once(server, "listening")
     const { port } = server.address() as AddressInfo
-    const cut = createPool({ connectionString: `postgres://x@127.0.0.1:${port}/y` }, 1, logger, "test")
+    const cut = Connector.to(`postgres://x@127.0.0.1:${port}/y`).createPool(1, logger, "test")
     expect(await rejection(new Runner(cut, "there").run({ text: "select 1" }))).toMatchObject({ name: "ConnectionError" })
     await cut.end()
     server.close()
   })
 
   test("no connection to be had: ConnectionError, and nothing was sent", async () => {
-    const target = new Runner(createPool({ connectionString: "postgres://x@127.0.0.1:1/y" }, 1, logger, "test"), "there:1/y")
+    const target = new Runner(Connector.to("postgres://x@127.0.0.1:1/y").createPool(1, logger, "test"), "there:1/y")
     expect(await rejection(target.run({ text: "select 1" }))).toMatchObject({ name: "ConnectionError", unknown: false, message: /at there:1\/y/ })
     await target.pool.end()
   })
@@ -133,7 +135,7 @@ describe("named statements", () => {
     const pooler = await startPooler(on.db.url)
     const infos: string[] = []
     const names = new StatementNames({ ...logger, info: (message) => void infos.push(message) })
-    const pools = [1, 2].map(() => createPool({ connectionString: pooler.url }, 2, logger, "test"))
+    const pools = [1, 2].map(() => Connector.to(pooler.url).createPool(2, logger, "test"))
     const runners = pools.map((each) => new Runner(each, "here", names))
     for (const each of [...runners, ...runners]) expect(await each.run(named)).toEqual(answer)
     expect(infos).toEqual([expect.stringMatching(/\(42P05\), as behind a pooler in transaction mode.*preparedStatements: false/)])
@@ -142,7 +144,7 @@ describe("named statements", () => {
   })
 
   test("a session that has lost the name", async () => {
-    const one = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    const one = Connector.to(on.db.url).createPool(1, logger, "test")
     const target = new Runner(one, "here")
     expect(await target.run(named)).toEqual(answer)
     await target.run({ text: "deallocate all" })
@@ -162,7 +164,7 @@ describe("isolation", () => {
   test("single statements are READ COMMITTED where the database's default is another, and the session keeps its own", async () => {
     await on.db.query("create table if not exists levels (level text, n int check (n > 0))")
     await on.db.query(`alter database "${on.db.name}" set default_transaction_isolation = 'serializable'`)
-    const strict = createPool({ connectionString: on.db.url }, 1, logger, "test")
+    const strict = Connector.to(on.db.url).createPool(1, logger, "test")
     try {
       const target = new Runner(strict, "here")
       const text = "insert into levels values (current_setting('transaction_isolation'), $1) returning level"
@@ -271,7 +273,7 @@ describe("targetOf", () => {
     ["postgresql://user:secret@db.example/app?sslmode=disable", "db.example:5432/app"],
     ["postgres://[::1]:5433/app", "::1:5433/app"],
   ])("%s is %s", (url, target) => {
-    expect(targetOf(parseConnectionString(url))).toBe(target)
+    expect(targetOf(parseAddress(url))).toBe(target)
   })
 })
 
@@ -286,17 +288,16 @@ describe("application_name", () => {
     ["the connection string's", () => ({ connectionString: withName(on.db.url) }), "shop"],
     ["that of a pool's settings", () => ({ connectionString: on.db.url, application_name: "shop" }), "shop"],
   ])("is %s", async (_, config, name) => {
-    const own = createPool(config(), 1, logger, "test")
+    const connector = Connector.with(config())
+    const own = connector.createPool(1, logger, "test")
     expect((await own.query("select current_setting('application_name') as name")).rows).toEqual([{ name }])
-    expect(applicationNameOf(config(), "test")).toBe(name)
+    expect(connector.applicationName("test")).toBe(name)
     await own.end()
   })
 })
 
-test("parseConnectionString is strict, and says what to write", () => {
-  expect(() => parseConnectionString("redis://x", "MY_URL")).toThrow(InvalidOptionError)
-  expect(() => parseConnectionString("redis://x", "MY_URL")).toThrow(
-    'MY_URL begins with "redis://"; write "postgres://user:password@host:5432/database"',
-  )
-  expect(parseConnectionString("postgres:///app?host=/var/run/postgresql")).toEqual({ connectionString: "postgres:///app?host=/var/run/postgresql" })
+test("parseAddress is strict, and says what to write", () => {
+  expect(() => parseAddress("redis://x", "MY_URL")).toThrow(InvalidOptionError)
+  expect(() => parseAddress("redis://x", "MY_URL")).toThrow('MY_URL begins with "redis://"; write "postgres://user:password@host:5432/database"')
+  expect(parseAddress("postgres:///app?host=/var/run/postgresql").hosts).toEqual([{ connectionString: "postgres:///app?host=/var/run/postgresql" }])
 })

@@ -6,8 +6,9 @@ import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
 import { Tusk, task } from "../../src/index.js"
+import { Connector } from "../../src/postgres/connector.js"
 import { type EmbeddedServer, startEmbedded } from "../../src/postgres/embedded.js"
-import { migrateConfig, migrateUrl } from "../../src/postgres/migrate.js"
+import { migrateOn, migrateUrl } from "../../src/postgres/migrate.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { waitFor } from "../support/wait.js"
 
@@ -66,7 +67,7 @@ describe.each([
         const { "0001_tables": tables, "0002_functions": functions } = migrationsFor(names)
         return { "0001_tables": tables!, "0002_functions": functions! }
       }
-      await migrateConfig({ connectionString: original.url }, schemaNames("tusk"), { version: 1, migrationsFor: early })
+      await migrateOn(Connector.to(original.url), schemaNames("tusk"), { version: 1, migrationsFor: early })
       // As the function of that time made them.
       await original.client.query(`do $$ declare part regclass; begin
         for part in select inhrelid from pg_inherits where inhparent = 'tusk.finished_jobs'::regclass loop

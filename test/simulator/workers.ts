@@ -3,6 +3,7 @@ import type pg from "pg"
 import { EventHub } from "../../src/events.js"
 import { EventFeed } from "../../src/jobs/event-feed.js"
 import type { JobEvent } from "../../src/jobs/types.js"
+import { Connector } from "../../src/postgres/connector.js"
 import type { Database } from "../../src/postgres/database.js"
 import type { ListenerOptions } from "../../src/postgres/listener.js"
 import { schemaNames } from "../../src/postgres/names.js"
@@ -74,7 +75,7 @@ export class SimulatedWorker {
     const statements = Object.fromEntries(Object.keys(statementTexts).map((key) => [key, { name: key, text: key }]))
     // Read in the very turn in which the claim is planned.
     Object.defineProperty(statements, "claim", { get: () => ({ name: "claim", text: "claim", planned: time.tick() }) })
-    const config = { host: "simulated", port: 5432 }
+    const connector = Connector.with({ host: "simulated", port: 5432 })
     const statementNames = new StatementNames(logger)
     const runner = new Runner(open(2), "simulated", statementNames)
     const database = { names, logger, hub: this.hub, self: name } as unknown as Database
@@ -87,8 +88,9 @@ export class SimulatedWorker {
           {
             database,
             connected: {
-              config,
-              listenConfig: config,
+              connector,
+              listenConnector: connector,
+              connectionString: undefined,
               target: "simulated",
               runner,
               statementNames,

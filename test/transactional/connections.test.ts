@@ -2,6 +2,7 @@
 import pg from "pg"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { quietLogger } from "../../src/logger.js"
+import { Connector } from "../../src/postgres/connector.js"
 import { schemaNames } from "../../src/postgres/names.js"
 import { Runner } from "../../src/postgres/pool.js"
 import { statementsFor } from "../../src/postgres/statements.js"
@@ -17,7 +18,7 @@ beforeAll(async () => {
   db = await createDatabase()
   pool = new pg.Pool({ connectionString: db.url, max: 1 })
   transactions = new JobTransactions({
-    config: { connectionString: db.url },
+    connector: Connector.to(db.url),
     runner: new Runner(pool, "here"),
     statements: statementsFor(schemaNames("tusk"), true),
     logger: quietLogger,

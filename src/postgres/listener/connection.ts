@@ -1,10 +1,10 @@
 import { Socket } from "node:net"
 import type { Duplex } from "node:stream"
-import type { ClientConfig } from "pg"
+import type { Client, ClientConfig } from "pg"
 import { bounded } from "./bounded.js"
 import { createSubscriber, type Subscriber } from "./pg-listen.js"
 
-/** How pg_stat_activity shows these connections. */
+/** How pg_stat_activity shows these connections, where the application has no name for its own. */
 const APPLICATION_NAME = "pgtusk listen"
 
 /** Idle time after which the system asks whether the other side is still there. */
@@ -14,6 +14,8 @@ const CLOSE_MS = 1_000
 
 interface ListenConnectionOptions {
   config: ClientConfig
+  /** The class of its client. */
+  Client: typeof Client
   /** Not called any more once the connection has failed or was closed. Must not throw. */
   onNotification(channel: string, payload: string): void
   /** Ends the connection with its reason. */
@@ -42,8 +44,10 @@ export class ListenConnection {
     // Before anyone else hears of it: pg-listen drops the cause of a lost connection.
     this.#socket.once("error", (error) => this.fail(error))
     this.#subscriber = createSubscriber(
+      options.Client,
       {
-        ...withApplicationName(config),
+        fallback_application_name: APPLICATION_NAME,
+        ...config,
         keepAlive: true,
         keepAliveInitialDelayMillis: config.keepAliveInitialDelayMillis ?? KEEP_ALIVE_MS,
         stream: () => this.#socket,
@@ -133,17 +137,8 @@ export class ListenConnection {
 
 /** The application's own socket (a tunnel, a connector of a cloud) or ours. */
 function socketOf(config: ClientConfig): Duplex {
-  return config.stream?.() ?? new Socket()
-}
-
-/** pg lets the connection string win over the field, and there the name is the application's. */
-function withApplicationName(config: ClientConfig): ClientConfig {
-  const named: ClientConfig = { ...config, application_name: APPLICATION_NAME }
-  if (config.connectionString === undefined) return named
-  return {
-    ...named,
-    connectionString: config.connectionString.replace(/([?&]application_name=)[^&]*/gi, `$1${encodeURIComponent(APPLICATION_NAME)}`),
-  }
+  // As pg does; its types know of no argument.
+  return (config.stream as ((config: ClientConfig) => Duplex) | undefined)?.(config) ?? new Socket()
 }
 
 function asError(reason: unknown): Error {

@@ -1,4 +1,4 @@
-import type { ClientConfig } from "pg"
+import pg, { type ClientConfig } from "pg"
 import pgListen from "pg-listen"
 
 /** One subscriber of pg-listen: one connection, one use. */
@@ -23,15 +23,13 @@ interface SubscriberEvents {
  * - `parse` as identity: by default a payload that is no JSON counts as an error of the connection;
  * - no `paranoidChecking`: its query has no time-out, so it does not notice a dead route and piles up;
  * - in the package it is bundled into this module (scripts/bundle-pg-listen.mjs), so that it uses the `pg` that the package depends on;
+ * - it takes the class that stands in `pg.Client`, so one of the application's is put there for the moment in which it makes its client;
  * - its types say that the package is the function, under Node's module rules it is a namespace with `default`; at run time it is both.
  */
-export function createSubscriber(config: ClientConfig, events: SubscriberEvents): Subscriber {
-  const subscriber = pgListen.default(config, {
-    parse: (payload) => payload,
-    serialize: (payload: string) => payload,
-    paranoidChecking: false,
-    retryLimit: 1,
-  })
+export function createSubscriber(Client: typeof pg.Client, config: ClientConfig, events: SubscriberEvents): Subscriber {
+  const make = (): ReturnType<typeof pgListen.default> =>
+    pgListen.default(config, { parse: (payload) => payload, serialize: (payload: string) => payload, paranoidChecking: false, retryLimit: 1 })
+  const subscriber = Client === pg.Client ? make() : withClass(Client, make)
   subscriber.events.on("error", events.onEnd)
   // An empty payload comes as undefined.
   subscriber.events.on("notification", ({ channel, payload }) => events.onNotification(channel, typeof payload === "string" ? payload : ""))
@@ -49,5 +47,15 @@ export function createSubscriber(config: ClientConfig, events: SubscriberEvents)
       await subscriber.notify(channel, payload)
     },
     close: () => subscriber.close(),
+  }
+}
+
+function withClass<T>(Client: typeof pg.Client, make: () => T): T {
+  const own = pg.Client
+  try {
+    pg.Client = Client
+    return make()
+  } finally {
+    pg.Client = own
   }
 }
