@@ -99,7 +99,13 @@ export async function measureFleet(contestant: Contestant, servers: Servers, pla
   const workers = await Fleet.open(contestant, servers, moduleOf(contestant.peer))
   const measurement = new Measurement(contestant, servers, contestant.fleet!, plan, counters, workers)
   try {
-    for (const size of plan.sizes) await measurement.size(size)
+    for (const size of plan.sizes) {
+      const known = new Set(Object.keys(measurement.metrics))
+      await measurement.size(size)
+      // It takes minutes: what there is so far.
+      const found = Object.entries(measurement.metrics).flatMap(([key, value]) => (known.has(key) ? [] : [`${key} ${Number(value.toPrecision(4))}`]))
+      process.stderr.write(`  fleet of ${contestant.name}: ${found.join(", ")}\n`)
+    }
     await workers.stop()
     workers.verify()
     return measurement.metrics
@@ -141,7 +147,6 @@ class Measurement {
   }
 
   async size(size: number): Promise<void> {
-    process.stderr.write(`  fleet ${this.#contestant.name}: ${size} ${size === 1 ? "worker" : "workers"}\n`)
     await this.#workers.grow(size)
     const whole = this.#plan.wholeSizes.includes(size)
     await sleep(this.#plan.settleMs)

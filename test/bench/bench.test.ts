@@ -91,6 +91,38 @@ describe("the report", () => {
     expect(table(measured)).toMatch(/^drain: no-op jobs waiting, one process\n +jobsPerSecond +jobs .*\nfloor +50,000 +100/)
   })
 
+  const fleets = {
+    fleet: {
+      pgtusk: {
+        ...{ "claimsPerJob@1": 1, "p50Ms@1": 2, "p99Ms@1": 4, "idlePerWorker@5": 0.4, "idlePerWorker@50": 0.44 },
+        ...{ "claimsPerJob@50": 1.5, "p50Ms@50": 2.1, "p99Ms@50": 10, "p99Ms@50 blocked": 51 },
+        ...{ "flowClaimsPerJob@50": 1.3, "burstClaimsPerJob@50": 0.4, "flowLeast@50": 7, "burstLeast@50": 0 },
+      },
+    },
+  }
+
+  test("has a line for each size of a fleet, and for each worker that was out of action", () => {
+    expect(
+      table(fleets)
+        .split("\n")
+        .slice(2)
+        .map((line) => line.split(/ {2,}/)[0]),
+    ).toEqual(["pgtusk, 1 worker", "pgtusk, 5 workers", "pgtusk, 50 workers", "pgtusk, 50 workers, one blocked"])
+  })
+
+  test("takes the worst of a fleet's lines for its targets", () => {
+    expect(targetsOf(fleets).map(({ value, reached }) => [value, reached])).toEqual([
+      [1.5, true],
+      [1.3, false],
+      [0.44, true],
+      [0.44 / 0.4, true],
+      [undefined, false],
+      [2.1 / 2, true],
+      [51, false],
+      [0, false],
+    ])
+  })
+
   test("is the same in docs/performance.md as in bench/results/latest.json", () => {
     const page = readFileSync(`${root}/docs/performance.md`, "utf8")
     expect(withTables(page, readLatest())).toBe(page)
