@@ -1,3 +1,4 @@
+import { keepContext } from "./async-context.js"
 import { guardLogger } from "./guarded-logger.js"
 import type { JobEvent, JobEventName } from "./jobs/types.js"
 import type { Logger } from "./logger.js"
@@ -21,8 +22,8 @@ export class EventHub {
   on(name: JobEventName | "*", listener: Listener): () => void {
     const set = this.#listeners.get(name) ?? new Set()
     this.#listeners.set(name, set)
-    // A wrapper, so that one function may listen twice and each subscription ends by itself.
-    const entry: Listener = (event) => listener(event)
+    // A wrapper, so that one function may listen twice and each subscription ends by itself; and in the context of now.
+    const entry: Listener = keepContext(listener)
     set.add(entry)
     return () => {
       set.delete(entry)

@@ -6,7 +6,9 @@
  * events a message. So events cost nothing while nobody listens, and none is missed that happens after a subscription was committed.
  * Notifications may be lost; events are for watching, not for deciding.
  */
+
 import { randomUUID } from "node:crypto"
+import { outside } from "../async-context.js"
 import type { EventHub } from "../events.js"
 import type { Logger } from "../logger.js"
 import type { Database } from "../postgres/database.js"
@@ -89,9 +91,11 @@ export class EventFeed {
     if (!this.#wanted) return
     this.#pending.push(event)
     if (this.#pending.length > MAX_PENDING) this.#pending.splice(0, this.#pending.length - MAX_PENDING)
-    this.#sending ??= this.#send().finally(() => {
-      this.#sending = undefined
-    })
+    this.#sending ??= outside(() =>
+      this.#send().finally(() => {
+        this.#sending = undefined
+      }),
+    )
   }
 
   /** A message from another process. */
@@ -109,7 +113,7 @@ export class EventFeed {
   subscribe(name: JobEventName | "*", listener: (event: JobEvent) => void): Subscription {
     const off = this.#hub.on(name, listener)
     this.#subscriptions++
-    this.#live ??= this.#goLive()
+    this.#live ??= outside(() => this.#goLive())
     const ready = this.#live
     // A failure is the business of those who await `ready`; events of this process come all the same.
     ready.catch(() => undefined)

@@ -1,4 +1,5 @@
 /** Everything about jobs on one database: storing them, handles to them, waiting for their ends. */
+import { outside } from "../async-context.js"
 import { InvalidOptionError, TuskError } from "../errors.js"
 import type { EventHub } from "../events.js"
 import { compose } from "../middleware.js"
@@ -145,8 +146,12 @@ export class Jobs {
 
   readonly #open = async (): Promise<JobContext> => this.#partsOf(await this.#database.ready()).context
 
-  #partsOf({ runner, statements, notifier }: Connected): Parts {
-    if (this.#parts !== undefined) return this.#parts
+  #partsOf(connected: Connected): Parts {
+    this.#parts ??= outside(() => this.#makeParts(connected))
+    return this.#parts
+  }
+
+  #makeParts({ runner, statements, notifier }: Connected): Parts {
     const { names, logger, hub } = this.#database
     const waiter = new Waiter({ runner, notifier, statements, logger, listen: () => this.#listen() })
     hub.listen((hint) => {
@@ -154,33 +159,35 @@ export class Jobs {
     })
     const ready = async (): Promise<void> => void (await this.#database.ready())
     const admin = new JobAdmin({ runner, notifier, events: this.events, statements, quoted: names.quoted })
-    this.#parts = {
+    return {
       context: { runner, statements, notifier, waiter, admin, events: this.events },
       enqueuer: new Enqueuer({ runner, statements, names, notifier, logger, ready, events: this.events }),
     }
-    return this.#parts
   }
 
   /** One listener for all waits of this client; polling goes on beside it. */
   #listen(): Promise<void> {
-    this.#listening ??= this.#database.connect().then(async (connected) => {
-      const { waiter } = this.#partsOf(connected).context
-      const { names, logger, self } = this.#database
-      this.#listener = new Listener({
-        connector: connected.listenConnector,
-        channels: [names.channel, names.eventsChannel],
-        logger,
-        onNotification: (channel, payload) => {
-          if (channel === names.eventsChannel) return this.events.receive(payload)
-          const hint = parseHint(payload, self)
-          if (hint?.kind === "ended") waiter.told(hint.ids)
-        },
-        onLive: () => waiter.lookAgain(),
-        onDown: () => undefined,
-      })
-      await this.#listener.start()
-    })
+    this.#listening ??= outside(() => this.#startListener())
     return this.#listening
+  }
+
+  async #startListener(): Promise<void> {
+    const connected = await this.#database.connect()
+    const { waiter } = this.#partsOf(connected).context
+    const { names, logger, self } = this.#database
+    this.#listener = new Listener({
+      connector: connected.listenConnector,
+      channels: [names.channel, names.eventsChannel],
+      logger,
+      onNotification: (channel, payload) => {
+        if (channel === names.eventsChannel) return this.events.receive(payload)
+        const hint = parseHint(payload, self)
+        if (hint?.kind === "ended") waiter.told(hint.ids)
+      },
+      onLive: () => waiter.lookAgain(),
+      onDown: () => undefined,
+    })
+    await this.#listener.start()
   }
 }
 

@@ -6,6 +6,7 @@
  *
  * Invariant: the listener is live, or the poll runs, before a job is marked; so an end cannot fall between looking and listening.
  */
+import { outside } from "../async-context.js"
 import { UnknownJobError, WaitTimeoutError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { isTransient } from "../postgres/failure.js"
@@ -71,7 +72,7 @@ export class Waiter {
         this.#waits.set(id, waits)
         this.#toMark.add(id)
         this.#work.ask()
-        this.#poll ??= setInterval(() => this.#pollNow(), POLL_MS)
+        this.#poll ??= outside(() => setInterval(() => this.#pollNow(), POLL_MS))
       })
       return await unlessAborted(end, signal)
     } finally {

@@ -1,5 +1,7 @@
 /** One schema of one database: how to reach it, what runs on it, and whether it fits this code. Connects on first use. */
+
 import { randomUUID } from "node:crypto"
+import { outside } from "../async-context.js"
 import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { parseAddress } from "./address.js"
@@ -63,21 +65,25 @@ export class Database {
   /** What runs on the database; nothing is asked of it yet, except that an embedded one is started. */
   connect(): Promise<Connected> {
     if (this.#closed) return Promise.reject(closedError())
-    this.#connecting ??= this.#connect().catch((error: unknown) => {
-      this.#connecting = undefined
-      throw error
-    })
+    this.#connecting ??= outside(() =>
+      this.#connect().catch((error: unknown) => {
+        this.#connecting = undefined
+        throw error
+      }),
+    )
     return this.#connecting
   }
 
   /** Connected, and the schema is known to fit. */
   async ready(): Promise<Connected> {
     const connected = await this.connect()
-    this.#checking ??= this.#check(connected).catch((error: unknown) => {
-      // The next call looks again: somebody may migrate, or the server come up.
-      this.#checking = undefined
-      throw error
-    })
+    this.#checking ??= outside(() =>
+      this.#check(connected).catch((error: unknown) => {
+        // The next call looks again: somebody may migrate, or the server come up.
+        this.#checking = undefined
+        throw error
+      }),
+    )
     await this.#checking
     return connected
   }

@@ -1,4 +1,5 @@
 import type pg from "pg"
+import { outside } from "../async-context.js"
 import { ConnectionError, TuskError } from "../errors.js"
 import { quietLogger } from "../logger.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
@@ -138,7 +139,8 @@ export class Runner {
   async #checkOut(): Promise<pg.PoolClient> {
     try {
       for (;;) {
-        const client: pg.PoolClient = await this.pool.connect()
+        // A new connection outlives whoever happens to need it first.
+        const client: pg.PoolClient = await outside(() => this.pool.connect())
         const before = this.#refusalsBefore.get(client)
         if (before === this.#refusals) return client
         if (before === undefined) {
@@ -252,7 +254,8 @@ function release(client: pg.PoolClient, onError: (error: Error) => void, dead: E
   client.off("error", onError)
   // Its socket may have more to say on its way out, and nobody else listens.
   if (dead !== undefined) client.on("error", () => undefined)
-  client.release(dead)
+  // The pool's timer, and the call of whoever waits for a connection.
+  outside(() => client.release(dead))
 }
 
 /** Single statements on a runner, for what takes an executor. */

@@ -1,4 +1,4 @@
-import { AsyncLocalStorage } from "node:async_hooks"
+import { AsyncLocalStorage, AsyncResource } from "node:async_hooks"
 import { TuskError } from "../errors.js"
 import { toMilliseconds } from "../task/duration.js"
 import { setProgressSource } from "../task/progress.js"
@@ -12,6 +12,24 @@ const holder = globalThis as { [STORAGE]?: AsyncLocalStorage<CurrentJob> }
 
 /** Carries the job through everything that its handler calls and awaits. */
 export const jobStorage: AsyncLocalStorage<CurrentJob> = (holder[STORAGE] ??= new AsyncLocalStorage<CurrentJob>())
+
+/**
+ * Where the code of one run runs: in the context in which this was made, the worker's, with the job at hand. Each run has its own, so that what a
+ * handler puts there (`enterWith`) is not found by the jobs that start after it.
+ */
+export class JobScope {
+  readonly #job: CurrentJob
+  readonly #context = new AsyncResource("pgtusk.job")
+
+  constructor(job: CurrentJob) {
+    this.#job = job
+  }
+
+  run<Args extends unknown[], R>(work: (...args: Args) => R, ...args: Args): R {
+    const inJob = jobStorage.run as (job: CurrentJob, work: (...args: Args) => R, ...args: Args) => R
+    return this.#context.runInAsyncScope(inJob, jobStorage, this.#job, work, ...args)
+  }
+}
 
 /**
  * The job that the calling code runs in, however deep.

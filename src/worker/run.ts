@@ -16,7 +16,7 @@ import { runTask } from "../task/run.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { ReportProgress } from "../task/types.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
-import { jobStorage } from "./current-job.js"
+import { JobScope } from "./current-job.js"
 import type { JobTransaction } from "./job-transaction.js"
 import { failureOf, type Outcome, outcomeOfError } from "./outcome.js"
 import type { CurrentJob, JobMiddleware, Transaction } from "./types.js"
@@ -127,6 +127,7 @@ export class Run implements CurrentJob {
   readonly #host: RunHost
   #reportProgress: ReportProgress | undefined
   #controller: AbortController | undefined
+  readonly #scope = new JobScope(this)
   #args: readonly unknown[] | undefined
   #abortReason: TuskError | undefined
   #timer: NodeJS.Timeout | undefined
@@ -220,7 +221,8 @@ export class Run implements CurrentJob {
   abort(reason: TuskError): void {
     if (this.#abortReason !== undefined) return
     this.#abortReason = reason
-    this.#controller?.abort(reason)
+    const controller = this.#controller
+    if (controller !== undefined) this.#scope.run(() => controller.abort(reason))
   }
 
   /** Decides the outcome by the signal's reason, although the handler has not returned. */
@@ -273,7 +275,7 @@ export class Run implements CurrentJob {
   }
 
   #call(): unknown {
-    return jobStorage.run(this, Run.#callIn, this)
+    return this.#scope.run(Run.#callIn, this)
   }
 
   static #callIn(run: Run): unknown {
@@ -365,7 +367,7 @@ export class Run implements CurrentJob {
   /** With the job at hand for what `onError` and `backoff` call. */
   #outcomeOf(error: unknown): Outcome {
     try {
-      return jobStorage.run(this, () => outcomeOfError(error, this.#abortReason, this.spec, this, this.row.options?.backoff))
+      return this.#scope.run(() => outcomeOfError(error, this.#abortReason, this.spec, this, this.row.options?.backoff))
     } catch {
       // A Proxy that answers once and throws the next time; there is always one more trick.
       return { kind: "failed", error: { name: "Error", message: "An error was thrown that cannot be read" } }

@@ -5,7 +5,9 @@
  * life:
  *   starting → running → draining (nothing claimed; what was not started goes back; what runs may end) → stopped
  */
+
 import { randomUUID } from "node:crypto"
+import { keepContext } from "../async-context.js"
 import { WorkerShutdownError } from "../errors.js"
 import { guardLogger } from "../guarded-logger.js"
 import type { EventFeed } from "../jobs/event-feed.js"
@@ -81,6 +83,8 @@ export class QueueWorker implements Worker {
   #started = false
   #stopping: Promise<void> | undefined
   readonly #impatience = new AbortController()
+  /** Of `work()`: hooks and what aborted handlers do run there, whoever stops the worker. */
+  readonly #inContext = keepContext(<T>(work: () => T): T => work()) as <T>(work: () => T) => T
   #claimPauseUntil = 0
   /** Runs under a limit are among those just settled. */
   #roomMade = false
@@ -223,7 +227,7 @@ export class QueueWorker implements Worker {
       if (this.#stopping !== undefined) return await this.#stopping
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this, this.#logger))
-      this.#undo.push(this.#context.database.hub.listen((hint) => this.#onHint(hint)))
+      this.#undo.push(this.#context.database.hub.listen(keepContext((hint: Hint) => this.#onHint(hint))))
       // Not waited for: behind a pooler it takes seconds to find that notifications do not arrive, and polling works meanwhile.
       this.#listener.start().catch((error: unknown) => this.#logger.error("the listener could not start", { error }))
       this.#started = true
@@ -236,13 +240,13 @@ export class QueueWorker implements Worker {
   }
 
   async drain(): Promise<void> {
-    this.#stopping ??= this.#shutDown(this.#options.drainTimeoutMs, true)
+    this.#stopping ??= this.#inContext(() => this.#shutDown(this.#options.drainTimeoutMs, true))
     await this.#stopping
   }
 
   async stop(): Promise<void> {
     this.#impatience.abort()
-    this.#stopping ??= this.#shutDown(0, true)
+    this.#stopping ??= this.#inContext(() => this.#shutDown(0, true))
     await this.#stopping
   }
 
