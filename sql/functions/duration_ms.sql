@@ -13,7 +13,7 @@ begin
   if jsonb_typeof(value) = 'number' then
     ms := (value #>> '{}')::numeric * 1000;
   elsif jsonb_typeof(value) = 'string' then
-    parts := regexp_match(lower(value #>> '{}'), '^(\d+(?:\.\d+)?(?:e[+-]?\d{1,3})?|\.\d+)(ms|s|m|h|d|w)$');
+    parts := regexp_match(lower(value #>> '{}'), '^([0-9]+(?:[.][0-9]+)?(?:e[+-]?[0-9]{1,3})?|[.][0-9]+)(ms|s|m|h|d|w)$');
     ms := parts[1]::numeric * case parts[2]
       when 'ms' then 1 when 's' then 1000 when 'm' then 60000 when 'h' then 3600000 when 'd' then 86400000 else 604800000 end;
   end if;

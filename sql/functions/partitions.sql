@@ -27,7 +27,7 @@ begin
   end loop;
   for part in
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_\d{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
+    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_[0-9]{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
   loop
     begin
       set local lock_timeout = '250ms';

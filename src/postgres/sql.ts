@@ -942,7 +942,7 @@ begin
   if jsonb_typeof(value) = 'number' then
     ms := (value #>> '{}')::numeric * 1000;
   elsif jsonb_typeof(value) = 'string' then
-    parts := regexp_match(lower(value #>> '{}'), '^(\\d+(?:\\.\\d+)?(?:e[+-]?\\d{1,3})?|\\.\\d+)(ms|s|m|h|d|w)$');
+    parts := regexp_match(lower(value #>> '{}'), '^([0-9]+(?:[.][0-9]+)?(?:e[+-]?[0-9]{1,3})?|[.][0-9]+)(ms|s|m|h|d|w)$');
     ms := parts[1]::numeric * case parts[2]
       when 'ms' then 1 when 's' then 1000 when 'm' then 60000 when 'h' then 3600000 when 'd' then 86400000 else 604800000 end;
   end if;
@@ -1162,7 +1162,7 @@ begin
   end loop;
   for part in
     select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
-    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_\\d{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
+    where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_[0-9]{8}$' and to_date(right(c.relname, 8), 'YYYYMMDD') < today
   loop
     begin
       set local lock_timeout = '250ms';
