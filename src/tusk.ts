@@ -10,7 +10,9 @@ import { ScheduleStore } from "./jobs/schedules.js"
 import type { Events, FlowJob, Job, JobFilter, JobPage, JobRef, Queue, QueueInfo, Schedules } from "./jobs/types.js"
 import { quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
+import { ownTransactions } from "./postgres/transaction.js"
 import type { MigrationOutcome } from "./postgres/types.js"
+import { executorOf } from "./postgres/values.js"
 import { callParts } from "./task/call.js"
 import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
@@ -23,6 +25,8 @@ import { checkTuskOptions, DEFAULT_MAX_PAYLOAD_BYTES, type TuskOptions } from ".
 import { checkWorkerOptions } from "./worker/options.js"
 import type { JobMiddleware, Transaction, Worker, WorkerInfo, WorkerOptions } from "./worker/types.js"
 import { QueueWorker } from "./worker/worker.js"
+
+const ENDED = "This transaction of tusk.transaction() has ended; use it only until its callback resolves"
 
 /**
  * A client of pgtusk in one schema of one database. It connects on first use.
@@ -116,11 +120,17 @@ export class Tusk implements AsyncDisposable {
       let open = true
       const tx: Transaction = {
         async query(sql: string, params: readonly unknown[] = []) {
-          if (!open) throw new InvalidOptionError("This transaction of tusk.transaction() has ended; use it only until its callback resolves")
+          if (!open) throw new InvalidOptionError(ENDED)
           const { rows, rowCount } = await client.query(sql, params as unknown[])
           return { rows, rowCount }
         },
       }
+      ownTransactions.set(tx, {
+        query: (text, params) => {
+          if (!open) return Promise.reject(new InvalidOptionError(ENDED))
+          return executorOf(client).query(text, params)
+        },
+      })
       try {
         return await work(tx)
       } finally {

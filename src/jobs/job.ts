@@ -13,7 +13,7 @@ import type { EventFeed } from "./event-feed.js"
 import { jobEvents } from "./event-streams.js"
 import { explain } from "./explain.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
-import type { Explanation, Job, JobEvent, JobRef, JobSnapshot, JobState, WaitOptions } from "./types.js"
+import type { Explanation, Job, JobEvent, JobFailure, JobRef, JobSnapshot, JobState, WaitOptions } from "./types.js"
 import { isUuid } from "./uuid.js"
 import { unknownJob, unlessAborted, type Waiter } from "./waiter.js"
 
@@ -164,12 +164,22 @@ function longest(ms: number): number {
 }
 
 function failedError(what: string, snapshot: JobSnapshot): JobFailedError {
-  const cause = snapshot.error === null ? undefined : Object.assign(new Error(snapshot.error.message), snapshot.error)
+  const cause = snapshot.error === null ? undefined : errorOf(snapshot.error)
   return new JobFailedError(
     `${what} failed: ${snapshot.error?.message ?? "no reason was stored"}`,
     snapshot,
     cause === undefined ? undefined : { cause },
   )
+}
+
+/** An error again, with all that was stored of it. */
+function errorOf({ cause, errors, properties, ...own }: JobFailure): Error {
+  const inner = cause === undefined ? undefined : { cause: errorOf(cause) }
+  const error = errors === undefined ? new Error(own.message, inner) : new AggregateError(errors.map(errorOf), own.message, inner)
+  for (const [name, value] of Object.entries({ ...properties, ...own })) {
+    Object.defineProperty(error, name, { value, enumerable: name !== "stack" && name !== "message", configurable: true, writable: true })
+  }
+  return error
 }
 
 /** The handle that `enqueue` returns. */

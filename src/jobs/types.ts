@@ -56,11 +56,19 @@ export interface Attempt {
   readonly error: JobFailure | null
 }
 
+/** An error as it is stored: what Node would print of it. Texts are cut at 8,000 characters, the whole at some 50,000. */
 export interface JobFailure {
   readonly name: string
   readonly message: string
+  /** With the stacks of its causes, each after `Caused by: `. */
   readonly stack?: string
   readonly code?: string
+  /** What caused it, up to five deep. */
+  readonly cause?: JobFailure
+  /** The errors of an AggregateError; of a SuppressedError the one that was thrown and the one that it hid. At most ten. */
+  readonly errors?: readonly JobFailure[]
+  /** Its own enumerable properties as JSON (`status`, `detail`, `issues`, …), bounded in depth and size; a word where JSON has no form for a value. */
+  readonly properties?: Readonly<Record<string, unknown>>
 }
 
 /** A job as it is stored, at one instant. */

@@ -22,7 +22,7 @@ import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.j
 import { ASK_SETTINGS, beginOurs, needsOf, presentOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import type { MigrationOutcome } from "./types.js"
-import { queryOurs } from "./values.js"
+import { executorOf } from "./values.js"
 
 /** Longer than a stock `deadlock_timeout`: after that one, autovacuum gives way to us, and a deadlock is found. */
 const LOCK_TIMEOUT_MS = 2_000
@@ -185,16 +185,6 @@ async function blocked(connector: Connector, names: SchemaNames, cause: unknown)
     `The schema "${names.schema}" could not be migrated: ${who} holds locks on its tables; end that transaction, then migrate again. Nothing has changed`,
     { cause },
   )
-}
-
-function executorOf(client: pg.Client): Executor {
-  return {
-    async query<T>(text: string, params: readonly unknown[]) {
-      // Without a list of parameters pg uses the simple protocol, which takes several statements.
-      const { rows, rowCount } = await queryOurs(client, params.length === 0 ? { text } : { text, values: params })
-      return { rows: rows as T[], rowCount }
-    },
-  }
 }
 
 /** The SQL of all migrations after number `from`, for people who apply it with a tool of their own. */

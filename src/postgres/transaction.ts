@@ -25,6 +25,12 @@ const CLIENTS: readonly ClientAdapter[] = [
 ]
 
 /**
+ * The transactions that pgtusk itself hands out. Their `query()` answers as the application has told its driver to; what pgtusk runs in them is read by
+ * a table of its own.
+ */
+export const ownTransactions: WeakMap<object, Executor> = new WeakMap()
+
+/**
  * An executor in the transaction `tx`, of any supported client, known by its shape.
  *
  * Throws InvalidOptionError for anything else, for a pool (each query may go to another connection) and, here or at the first query, for a
@@ -35,6 +41,8 @@ const CLIENTS: readonly ClientAdapter[] = [
  *     })
  */
 export function executorFor(tx: unknown): Executor {
+  const own = typeof tx === "object" && tx !== null ? ownTransactions.get(tx) : undefined
+  if (own !== undefined) return own
   if ((typeof tx === "object" || typeof tx === "function") && tx !== null) {
     for (const client of CLIENTS) {
       const executor = client.recognise(tx)

@@ -5,6 +5,7 @@
  * the application's, for its own statements. Ours carry `types` with every query, send text only, and ask for text only.
  */
 import { arrayOfTexts } from "./array-text.js"
+import type { Executor } from "./executor.js"
 
 /** A query as pg takes it. */
 export interface QueryConfig {
@@ -66,6 +67,16 @@ export function queryOurs(client: { query(query: any): any }, query: QueryConfig
     return client.query(ours)
   } finally {
     Reflect.set(client, "binary", true)
+  }
+}
+
+/** The same, for what takes an executor. Without parameters pg uses the simple protocol, which takes several statements at once. */
+export function executorOf(client: { query(query: any): any }): Executor {
+  return {
+    async query<T>(text: string, params: readonly unknown[]) {
+      const { rows, rowCount } = await queryOurs(client, params.length === 0 ? { text } : { text, values: params })
+      return { rows: rows as T[], rowCount }
+    },
   }
 }
 

@@ -15,7 +15,8 @@ import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
 import { beginOurs } from "../postgres/session.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
-import { queryOurs } from "../postgres/values.js"
+import { ownTransactions } from "../postgres/transaction.js"
+import { executorOf, queryOurs } from "../postgres/values.js"
 import { setImmediate } from "../timers.js"
 import type { SettleRow } from "./settler.js"
 import type { Transaction } from "./types.js"
@@ -55,11 +56,12 @@ export class JobTransaction {
     this.#client.on("error", this.#onError)
     this.tx = {
       query: <T>(sql: string, params: readonly unknown[] = []) => {
-        const result = this.#queue.then(() => this.#query<T>(sql, params))
-        this.#queue = result.catch(() => undefined)
-        return result
+        return this.#inTurn(() => this.#query<T>(async () => this.#client.query(sql, params as unknown[])))
       },
     }
+    ownTransactions.set(this.tx, {
+      query: <T>(sql: string, params: readonly unknown[]) => this.#inTurn(() => this.#query<T>(() => executorOf(this.#client).query(sql, params))),
+    })
   }
 
   async begin(): Promise<void> {
@@ -125,13 +127,19 @@ export class JobTransaction {
     if (typeof pid === "number") this.#options.cutOff(pid)
   }
 
-  async #query<T>(sql: string, params: readonly unknown[]): Promise<{ rows: T[]; rowCount: number | null }> {
+  #inTurn<T>(send: () => Promise<T>): Promise<T> {
+    const result = this.#queue.then(send)
+    this.#queue = result.catch(() => undefined)
+    return result
+  }
+
+  async #query<T>(send: () => Promise<{ rows: any[]; rowCount: number | null }>): Promise<{ rows: T[]; rowCount: number | null }> {
     if (!this.#open) {
       throw new TuskError("TRANSACTION_ENDED", `The transaction of job ${this.#options.jobId} has ended: its run is over, or was aborted`)
     }
     this.#busy = true
     try {
-      const { rows, rowCount } = await this.#client.query(sql, params as unknown[])
+      const { rows, rowCount } = await send()
       return { rows, rowCount }
     } finally {
       this.#busy = false

@@ -18,7 +18,10 @@ import type { TaskSpec } from "../task/spec.js"
 import type { Backoff, Duration } from "../task/types.js"
 import { wallClock } from "../timers.js"
 import type { SettleRow } from "./settler.js"
+import { failureOf } from "./thrown.js"
 import type { CurrentJob } from "./types.js"
+
+export { failureOf }
 
 /** What settle understands. `lost` is for us alone: nothing is to be recorded. */
 export type Outcome =
@@ -38,64 +41,6 @@ export class SnoozeSignal {
   constructor(delayMs: number) {
     this.delayMs = delayMs
   }
-}
-
-const MAX_STACK = 8_000
-
-const MAX_MESSAGE = 8_000
-
-/** An error, or whatever else was thrown, in the form that is stored. Never throws, whatever its getters do. */
-export function failureOf(thrown: unknown): JobFailure {
-  if (typeof thrown !== "object" || thrown === null) {
-    return { name: "Error", message: storable(`A value that is no Error was thrown: ${describe(thrown)}`) }
-  }
-  const stack = text(read(thrown, "stack"))
-  const code = read(thrown, "code")
-  return {
-    name: storable((text(read(thrown, "name")) ?? text(read(read(thrown, "constructor"), "name")) ?? "Error").slice(0, 500)),
-    message: storable((text(read(thrown, "message")) ?? `A value that is no Error was thrown: ${describe(thrown)}`).slice(0, MAX_MESSAGE)),
-    ...(stack === undefined ? {} : { stack: storable(withCauses(thrown, stack).slice(0, MAX_STACK)) }),
-    ...(typeof code === "string" || typeof code === "number" ? { code: storable(String(code).slice(0, 500)) } : {}),
-  }
-}
-
-/** A property, whatever the object does to those who look: a getter or a Proxy that throws has none. */
-function read(value: unknown, key: string): unknown {
-  if ((typeof value !== "object" && typeof value !== "function") || value === null) return undefined
-  try {
-    return Reflect.get(value, key)
-  } catch {
-    return undefined
-  }
-}
-
-function text(value: unknown): string | undefined {
-  return typeof value === "string" ? value : undefined
-}
-
-function describe(value: unknown): string {
-  try {
-    const described = typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value)
-    return described.slice(0, 500)
-  } catch {
-    return typeof value === "object" ? "an object that cannot be read" : `a ${typeof value}`
-  }
-}
-
-/** The stack with those of its causes, up to five deep. */
-function withCauses(error: object, stack: string): string {
-  let all = stack
-  let cause = read(error, "cause")
-  for (let depth = 0; depth < 5 && typeof cause === "object" && cause !== null; depth++) {
-    all += `\nCaused by: ${text(read(cause, "stack")) ?? describe(cause)}`
-    cause = read(cause, "cause")
-  }
-  return all
-}
-
-/** Postgres stores neither U+0000 nor half a surrogate pair. */
-function storable(value: string): string {
-  return value.replaceAll("\0", "\uFFFD").replace(/[\uD800-\uDBFF](?![\uDC00-\uDFFF])|(?<![\uD800-\uDBFF])[\uDC00-\uDFFF]/g, "\uFFFD")
 }
 
 /**

@@ -1,5 +1,6 @@
 import { InvalidOptionError } from "../../errors.js"
 import type { Executor, QueryOutcome } from "../executor.js"
+import { executorOf } from "../values.js"
 import { type ClientAdapter, executorOver } from "./adapter.js"
 import { isClosedClient } from "./pg.js"
 import { hasMethods, outcomeOfResult, type Shape } from "./shape.js"
@@ -35,7 +36,7 @@ async function runOnConnection(knex: Shape, client: Shape, text: string, params:
   try {
     // A finished transaction still gives its connection; asked for a query, it throws Knex's own error.
     if (hasMethods(knex, "isCompleted") && knex.isCompleted()) await knex["raw"]("select 1")
-    const outcome = outcomeOfResult(await (params.length === 0 ? connection.query(text) : connection.query(text, params)))
+    const outcome = outcomeOfResult(await executorOf(connection).query(text, params))
     if (outcome !== undefined) return outcome
     throw new InvalidOptionError("tx: the driver under the Knex transaction does not return rows as pg does")
   } finally {

@@ -1,5 +1,6 @@
 import { InvalidOptionError } from "../../errors.js"
 import type { Executor } from "../executor.js"
+import { executorOf } from "../values.js"
 import { type ClientAdapter, executorOver } from "./adapter.js"
 import { hasMethods, outcomeOfResult, type Shape } from "./shape.js"
 
@@ -22,7 +23,12 @@ export const pgClient: ClientAdapter = {
       saysEnded: isClosedClient,
       async run(text, params) {
         // Without a list of parameters pg uses the simple protocol, which migrations need.
-        const result: unknown = await (params.length === 0 ? tx.query(text) : tx.query(text, params))
+        // A client of pg takes the parsers with the query; what else answers to query() may not.
+        const result: unknown = await (hasMethods(tx, "getTypeParser")
+          ? executorOf(tx).query(text, params)
+          : params.length === 0
+            ? tx.query(text)
+            : tx.query(text, params))
         const outcome = outcomeOfResult(result)
         if (outcome !== undefined) return outcome
         throw new InvalidOptionError(
