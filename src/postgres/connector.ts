@@ -9,7 +9,7 @@ import type { PoolLike } from "./types.js"
 /** Milliseconds for a connection to one server. */
 const CONNECT_MS = 10_000
 /** The same where another server can be tried: a host that has vanished must not cost the others their leases. */
-const CONNECT_ONE_OF_MS = 3_000
+const CONNECT_ONE_OF_MS = 5_000
 
 type ClientClass = typeof pg.Client
 
@@ -139,15 +139,20 @@ export class Connector {
         return await connect()
       } catch (error) {
         // Others fail for want of a free connection in the pool, say, which is no host's fault.
-        if (this.size === 1 || !this.#failedAt.has(error as object)) throw error
+        if (this.size === 1 || this.#hostOf(error as Error) === undefined) throw error
         failures.push(error as Error)
         if (failures.length === this.size) throw new NoWritableServerError(failures, failures.map((one) => this.#describe(one)).join("; "))
       }
     }
   }
 
+  /** A pool whose time is over puts an error of its own around that of the attempt. */
+  #hostOf(failure: Error): number | undefined {
+    return this.#failedAt.get(failure) ?? (failure.cause instanceof Error ? this.#failedAt.get(failure.cause) : undefined)
+  }
+
   #describe(failure: Error): string {
-    const host = this.#address.hosts[this.#failedAt.get(failure) ?? 0]!
+    const host = this.#address.hosts[this.#hostOf(failure) ?? 0]!
     return `${targetOf({ hosts: [host] })}: ${failure.message || Reflect.get(failure, "code")}`
   }
 
@@ -167,6 +172,8 @@ export class Connector {
           keepAlive: true,
           ...(own.connectionTimeoutMillis === undefined ? {} : { connectionTimeoutMillis: own.connectionTimeoutMillis }),
         } as pg.ClientConfig)
+        // A pool listens from the end of the attempt on, and the connection may be lost while its server is asked what it is.
+        this.on("error", () => undefined)
         const connection = Reflect.get(this, "connection") as NodeJS.EventEmitter | undefined
         connection?.on("parameterStatus", (message: { parameterName: string; parameterValue: string }) => {
           this.#reported.set(message.parameterName, message.parameterValue)

@@ -10,7 +10,7 @@
  */
 import type pg from "pg"
 import { NonRetryableError, TuskError } from "../errors.js"
-import { isConnectionLoss } from "../postgres/failure.js"
+import { isConnectionLoss, isReadOnly } from "../postgres/failure.js"
 import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
 import { beginOurs } from "../postgres/session.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -104,7 +104,7 @@ export class JobTransaction {
       return { kind: "committed", row }
     } catch (error) {
       const lost = isConnectionLoss(error)
-      if (lost) this.#close(error as Error)
+      if (lost || isReadOnly(error)) this.#close(error as Error)
       else await this.#rollback()
       // The server had cut it off for being idle for too long: that is the handler's.
       for (const cause of [this.#dead, error]) if (!settled && sqlStateOf(cause) === "25P03") throw cause
@@ -141,6 +141,10 @@ export class JobTransaction {
     try {
       const { rows, rowCount } = await send()
       return { rows, rowCount }
+    } catch (error) {
+      // The server takes no writes: the next job must not get this connection.
+      if (isReadOnly(error)) this.#dead ??= error as Error
+      throw error
     } finally {
       this.#busy = false
     }
