@@ -107,6 +107,8 @@ export class Runner {
           dead ??= this.#refused(error)
           if (answerMs !== undefined) throw connectionError(error, this.target)
         }
+        // Of statements of ours: an application's own errors are its own.
+        if (answerMs !== undefined && OF_THE_SERVER.has(sqlStateOf(error) ?? "")) throw connectionError(error, this.target)
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
         const lost = connectionError(error, this.target)
