@@ -1,4 +1,5 @@
 /** Workers of one queue, each in a process of its own, and when they began which jobs. */
+import { rm } from "node:fs/promises"
 import type { Contestant, Servers } from "../peers/peer.js"
 import { bundleMember } from "./bundle.js"
 import { Member } from "./member.js"
@@ -94,6 +95,7 @@ export class Fleet {
     } finally {
       for (const member of members) member.signal("SIGKILL")
       this.members = []
+      await rm(this.#program, { force: true })
     }
   }
 }
