@@ -8,6 +8,8 @@ export interface Asked {
   readonly peers: readonly string[] | null
   readonly jobs: number | null
   readonly repeat: number
+  /** A Postgres that is there: its URL, with a superuser's rights; null: one of our own. */
+  readonly server: string | null
   readonly json: boolean
   readonly help: boolean
 }
@@ -29,6 +31,9 @@ npm run bench -- [options]        a part of it; writes nothing
   --peers <peers>      with commas between them: ${PEERS.join(", ")}; or none. pgtusk and the floor always take part
   --jobs <number>      jobs of each scenario, for those that are fast enough
   --repeat <number>    rounds, of which the median counts (default ${DEFAULT_REPEAT})
+  --server <url>       on a Postgres that is there, instead of one of npm's that is started for the run. Each contestant gets a database of its own there, made
+                       and dropped; a superuser makes the difference of a checkpoint. What needs pg_stat_statements, and is not loaded there, is left out.
+                       With all scenarios and peers on one of Debian's it writes bench/results/debian.json and its part of docs/performance.md
   --json               one JSON object on standard output: { scenario: { peer: { metric: median } }, ratios: { scenario: { peer: number } } }`
 }
 
@@ -42,6 +47,7 @@ export function parse(args: readonly string[], scenarios: readonly string[]): As
     peers: peers === null ? null : peers.filter((name) => !ALWAYS.includes(name)),
     jobs: values["jobs"] === undefined ? null : wholeNumber(values["jobs"], "--jobs", 10_000_000),
     repeat: values["repeat"] === undefined ? DEFAULT_REPEAT : wholeNumber(values["repeat"], "--repeat", 100),
+    server: values["server"] === undefined ? null : address(values["server"]),
     json: values["json"] === true,
     help: values["help"] === true,
   }
@@ -52,7 +58,7 @@ export function isWhole(asked: Asked): boolean {
   return asked.only === null && asked.peers === null && asked.jobs === null
 }
 
-type Values = { only?: string; peers?: string; jobs?: string; repeat?: string; json?: boolean; help?: boolean }
+type Values = { only?: string; peers?: string; jobs?: string; repeat?: string; server?: string; json?: boolean; help?: boolean }
 
 function read(args: readonly string[]): Values {
   try {
@@ -63,6 +69,7 @@ function read(args: readonly string[]): Values {
         peers: { type: "string" },
         jobs: { type: "string" },
         repeat: { type: "string" },
+        server: { type: "string" },
         json: { type: "boolean" },
         help: { type: "boolean", short: "h" },
       },
@@ -90,4 +97,10 @@ function wholeNumber(text: string, option: string, most: number): number {
   if (!/^\d+$/.test(text) || value < 1 || value > most)
     throw new UsageError(`${option} is ${JSON.stringify(text)}; write a whole number from 1 to ${most.toLocaleString("en")}`)
   return value
+}
+
+function address(text: string): string {
+  if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text))
+    throw new UsageError(`--server is ${JSON.stringify(text.replace(/\/\/.*@/, "//***@"))}; write "postgres://user:password@host:5432/postgres"`)
+  return text
 }

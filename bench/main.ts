@@ -7,7 +7,7 @@
 import { type Asked, isWhole, parse, UsageError, usage } from "./cli.js"
 import { prepare } from "./prepare.js"
 import { ratiosOf, rounded, table, targetTable } from "./report.js"
-import { write } from "./results.js"
+import { placeOf, write } from "./results.js"
 import { run } from "./run.js"
 import { scenarios } from "./scenarios/all.js"
 
@@ -35,7 +35,8 @@ if (elsewhere === null) {
   const ratios = ratiosOf(measured)
   if (asked.json) console.log(JSON.stringify({ ...measured, ratios }))
   else console.log(`${table(measured)}\n\n${targetTable(measured)}`)
-  if (isWhole(asked)) for (const file of write(outcome)) say(`bench: wrote ${file}`)
+  const place = isWhole(asked) ? placeOf(asked.server, outcome.postgres) : null
+  if (place !== null) for (const file of write(outcome, place)) say(`bench: wrote ${file}`)
   // What a peer has left behind (timers, sockets) must not keep the process.
   process.exit(0)
 } else process.exit(elsewhere)

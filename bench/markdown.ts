@@ -66,8 +66,32 @@ const HEADINGS: Readonly<Record<string, string>> = {
   burstMost: "most jobs",
 }
 
-export function inMarkdown(results: Results): string {
-  return [versions(results), targets(results), ...tables(results), settings(results)].join("\n\n")
+export function inMarkdown(results: Results, debian: Results | null): string {
+  return [versions(results), targets(results), ...(debian === null ? [] : [beside(results, debian)]), ...tables(results), settings(results)].join(
+    "\n\n",
+  )
+}
+
+/** pgtusk's numbers on both servers. */
+function beside(results: Results, debian: Results): string {
+  const part = ({ measured }: Results, scenario: string, metric: string): string[] => {
+    const { pgtusk, floor } = measured[scenario] ?? {}
+    const [ours, least] = [pgtusk?.[metric], floor?.[metric]]
+    return [shown(ours), shown(ours === undefined || least === undefined ? undefined : ours / least)]
+  }
+  const rows = scenarios
+    .filter(({ name, lines }) => lines === undefined && debian.measured[name]?.["pgtusk"] !== undefined)
+    .map(({ name, title, metric }) => {
+      const cells = [title, HEADINGS[metric] ?? metric, ...part(results, name, metric), ...part(debian, name, metric)]
+      return `| ${cells.join(" | ")} |`
+    })
+  const missed = targetsOf(debian.measured).filter(({ value, reached }) => value !== undefined && !reached)
+  const text = missed.length === 0 ? "none" : missed.map(({ scenario, text, value }) => `${scenario}: ${text} (${shown(value)})`).join("; ")
+  return [
+    "### pgtusk on both servers",
+    `${versions(debian)} That is Debian's package with its stock settings, \`jit = on\` among them. Targets that are missed there: ${text}.`,
+    ["| scenario | | npm's server | by floor | Debian's | by floor |", "|---|---|--:|--:|--:|--:|", ...rows].join("\n"),
+  ].join("\n\n")
 }
 
 function versions({ about }: Results): string {

@@ -21,7 +21,7 @@ export interface Outcome {
   readonly speed: number
 }
 
-export interface Wanted extends Pick<Asked, "only" | "peers" | "jobs" | "repeat"> {
+export interface Wanted extends Pick<Asked, "only" | "peers" | "jobs" | "repeat" | "server"> {
   /** Leave rounds out, and give slow machines fewer jobs, so that all of it ends in time. */
   readonly bounded: boolean
 }
@@ -34,12 +34,21 @@ const NOTED_RATE = 35_000
 /** @throws when a job of any contestant did not run exactly once */
 export async function run(wanted: Wanted, say: Say): Promise<Outcome> {
   const all = await contestantsOf(wanted.peers)
-  const servers = await startServers(all, say)
+  const servers = await startServers(all, say, wanted.server)
   const began = performance.now()
   try {
     const contestants = all.filter((contestant) => !servers.missing(contestant))
     const rounds = new Rounds(contestants, servers, wanted, say)
-    const chosen = scenarios.filter(({ name }) => wanted.only === null || wanted.only.includes(name))
+    const asked = scenarios.filter(({ name }) => wanted.only === null || wanted.only.includes(name))
+    const chosen = asked.filter(({ name, needs = {} }) => {
+      const lacks = [
+        ...(needs.statements === true && !servers.statements ? ["pg_stat_statements"] : []),
+        ...(needs.connections !== undefined && needs.connections > servers.maxConnections ? [`max_connections = ${needs.connections}`] : []),
+        ...(needs.postgres !== undefined && needs.postgres > Number.parseInt(servers.postgresVersion, 10) ? [`PostgreSQL ${needs.postgres}`] : []),
+      ]
+      if (lacks.length > 0) say(`!!!! ${name} is left out: it needs ${lacks.join(" and ")} !!!!`)
+      return lacks.length === 0
+    })
     if (wanted.bounded || chosen.some(({ warm }) => warm)) await rounds.warmUp()
     const samples = chosen.map((scenario) => new Samples(scenario))
     // A round of each, and another of each: what passes in a minute hits one round of a scenario, and not all.

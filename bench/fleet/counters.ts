@@ -29,11 +29,8 @@ export class Counters {
   }
 
   static async open(servers: Servers, fleet: FleetSetting): Promise<Counters> {
-    const url = new URL(servers.postgres)
-    const name = url.pathname.slice(1)
-    url.pathname = "/postgres"
-    const database = await Database.open(url.href)
-    await database.run("create extension if not exists pg_stat_statements")
+    const name = new URL(servers.postgres).pathname.slice(1)
+    const database = await Database.open(servers.beside)
     return new Counters(database, name, fleet.claims)
   }
 

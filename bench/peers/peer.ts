@@ -4,6 +4,10 @@
 export interface Servers {
   /** URL of a database of the contestant's own, on the one Postgres of this run. */
   readonly postgres: string
+  /** Of another database there, from which statistics are read without being counted along. */
+  readonly beside: string
+  /** Its server counts statements (pg_stat_statements). */
+  readonly statements: boolean
   /** The port of each Redis server, by its setting of `appendonly`. */
   readonly redis: Readonly<Partial<Record<Durability, number>>>
 }

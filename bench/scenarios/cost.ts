@@ -46,6 +46,8 @@ export const cost: Scenario = {
   better: "lower",
   jobs: 100_000,
   rounds: 1,
+  // pg_walinspect.
+  needs: { postgres: 15 },
   takes: (contestant) => contestant.redis === undefined && (oneOfEach(contestant) || contestant.name === "floor"),
   async measure(contestant, context): Promise<Metrics> {
     const jobs = share(contestant, context, 4)

@@ -33,7 +33,7 @@ export const delayed: Scenario = {
       for (let i = 0; i < context.jobs; i += 50) await Promise.all(due.slice(i, i + 50).map((at, k) => store.add(i + k, new Date(at))))
       await executions.all(contestant)
       await sleep(500)
-      const idle = contestant.redis === undefined ? await idleStatements() : {}
+      const idle = contestant.redis === undefined && context.servers.statements ? await idleStatements() : {}
       await worker.stop()
       await executions.verify(contestant, store)
       const early = lateness.filter((ms) => ms < -5).length

@@ -5,6 +5,7 @@ import { Fleet } from "../fleet/fleet.js"
 import type { Member } from "../fleet/member.js"
 import { moduleOf } from "../peers/all.js"
 import { type Contestant, FLEET_SLOTS, type FleetSetting, type Servers, type Store } from "../peers/peer.js"
+import { FLEET_CONNECTIONS } from "../servers.js"
 import { percentile } from "../statistics.js"
 import { clock, type Line, type Metrics, type Scenario, sleep } from "./scenario.js"
 
@@ -61,6 +62,7 @@ export const fleet: Scenario = {
   jobs: 150,
   mostJobs: 2_000,
   rounds: 1,
+  needs: { statements: true, connections: FLEET_CONNECTIONS },
   takes: (contestant) => contestant.fleet !== undefined,
   lines,
   measure(contestant, { servers, jobs }): Promise<Metrics> {

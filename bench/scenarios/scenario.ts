@@ -23,6 +23,8 @@ export interface Scenario {
   readonly rounds?: number
   /** Where a contestant's metrics are several lines of the table, whose columns are `shown` alone; without it they are one. */
   readonly lines?: (metrics: Metrics) => readonly Line[]
+  /** What a server must have, or the scenario is left out there. */
+  readonly needs?: { readonly statements?: true; readonly connections?: number; readonly postgres?: number }
   takes(contestant: Contestant): boolean
   measure(contestant: Contestant, context: Context): Promise<Metrics>
 }

@@ -2,10 +2,11 @@
 import { spawn } from "node:child_process"
 import { readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { describe, expect, test } from "vitest"
+import pg from "pg"
+import { describe, expect, inject, test } from "vitest"
 import { isWhole, parse, UsageError } from "../../bench/cli.js"
 import { ratiosOf, rounded, table } from "../../bench/report.js"
-import { readLatest, withTables } from "../../bench/results.js"
+import { placeOf, readStored, withTables } from "../../bench/results.js"
 import { scenarios } from "../../bench/scenarios/all.js"
 import { targetsOf } from "../../bench/targets.js"
 
@@ -29,15 +30,24 @@ function bench(...args: string[]): Promise<{ code: number | null; stdout: string
 
 describe("the command line", () => {
   test("takes all without options, and that is a whole run", () => {
-    expect(parse([], names)).toEqual({ only: null, peers: null, jobs: null, repeat: 3, json: false, help: false })
+    expect(parse([], names)).toEqual({ only: null, peers: null, jobs: null, repeat: 3, server: null, json: false, help: false })
     expect(isWhole(parse([], names))).toBe(true)
     expect(isWhole(parse(["--jobs", "10"], names))).toBe(false)
   })
 
   test("takes parts", () => {
     const args = ["--only", "drain, enqueue", "--peers", "graphile-worker,pgtusk", "--jobs", "50000", "--repeat", "2", "--json"]
-    expect(parse(args, names)).toEqual({ only: ["drain", "enqueue"], peers: ["graphile-worker"], jobs: 50_000, repeat: 2, json: true, help: false })
+    expect(parse(args, names)).toEqual({
+      only: ["drain", "enqueue"],
+      peers: ["graphile-worker"],
+      jobs: 50_000,
+      repeat: 2,
+      server: null,
+      json: true,
+      help: false,
+    })
     expect(parse(["--peers", "none"], names).peers).toEqual([])
+    expect(parse(["--server", "postgres://me@there:5433/postgres"], names).server).toBe("postgres://me@there:5433/postgres")
   })
 
   test.each([
@@ -47,6 +57,8 @@ describe("the command line", () => {
     [["--jobs", "0"], '--jobs is "0"; write a whole number'],
     [["--repeat", "1.5"], '--repeat is "1.5"; write a whole number'],
     [["--only", ","], "--only is empty"],
+    [["--server", "there"], '--server is "there"; write "postgres://'],
+    [["--server", "mysql://me:secret@there"], '--server is "mysql://***@there"; write "postgres://'],
     [["--fast"], "--fast"],
   ])("says what is wrong with %j", (args, message) => {
     expect(() => parse(args, names)).toThrow(UsageError)
@@ -123,9 +135,23 @@ describe("the report", () => {
     ])
   })
 
-  test("is the same in docs/performance.md as in bench/results/latest.json", () => {
+  test("is the same in docs/performance.md as in bench/results", () => {
     const page = readFileSync(`${root}/docs/performance.md`, "utf8")
-    expect(withTables(page, readLatest())).toBe(page)
+    expect(withTables(page, readStored("latest")!, readStored("debian"))).toBe(page)
+  })
+
+  test("is stored from npm's server and from Debian's, and shows pgtusk on both", () => {
+    expect(placeOf(null, "18.4")).toBe("latest")
+    expect(placeOf("postgres://there", "15.20 (Debian 15.20-0+deb12u1)")).toBe("debian")
+    expect(placeOf("postgres://there", "16.1")).toBe(null)
+    const latest = readStored("latest")!
+    const page = readFileSync(`${root}/docs/performance.md`, "utf8")
+    const debian = { ...latest, measured, about: { ...latest.about, versions: { ...latest.about.versions, PostgreSQL: "15.20 (Debian)" } } }
+    const both = withTables(page, latest, debian)
+    expect(both).toMatch(/^### pgtusk on both servers$/m)
+    expect(both).toMatch(/^\| drain: no-op jobs waiting, one process \| jobs\/s \| [\d,]+ \| [\d.]+ \| 45,000 \| 0.90 \|$/m)
+    expect(both).toContain("Targets that are missed there: pickup-idle: p99 ≤ 3 × floor (4).")
+    expect(withTables(both, latest, debian)).toBe(both)
   })
 })
 
@@ -140,4 +166,26 @@ test("a small run prints one object, with every job accounted for", { timeout: 1
       pgtusk: { jobs: 200, jobsPerSecond: expect.any(Number) },
     })
   expect(ratios).toEqual({ drain: { floor: expect.any(Number) }, enqueue: { floor: expect.any(Number) } })
+})
+
+test("on a server that is there: databases of its own, which are gone afterwards; what nobody counts there is left out", {
+  timeout: 120_000,
+}, async () => {
+  const url = inject("serverUrl")
+  const databases = async (): Promise<unknown[]> => {
+    const client = new pg.Client({ connectionString: url })
+    await client.connect()
+    const { rows } = await client.query("select datname from pg_database where datname like '%bench%'")
+    await client.end()
+    return rows
+  }
+  const { code, stdout, stderr } = await bench(
+    ...["--server", url, "--only", "enqueue,fleet", "--peers", "none", "--jobs", "100", "--repeat", "1", "--json"],
+  )
+  expect(code, stderr).toBe(0)
+  const { ratios: _, ...measured } = JSON.parse(stdout)
+  expect(measured).toMatchObject({ enqueue: { pgtusk: { jobs: 100, jobsPerSecond: expect.any(Number) } } })
+  expect(Object.keys(measured)).toEqual(["enqueue"])
+  expect(stderr).toMatch(/fleet is left out: it needs .*max_connections = 700/)
+  expect(await databases()).toEqual([])
 })

@@ -41,6 +41,7 @@ const STATEMENTS: Readonly<Record<Name, () => Values>> = {
   counts: () => [null],
   expire: () => [500],
   explain: () => [ids()[0], "q", "t", 5],
+  explain_key: () => [ids()[0]],
   explain_limits: () => [ids()[0]],
   heartbeat: () => [WORKER, BATCH, ids(), all(7)],
   insert_job: () => [ids()[0], "q", "t", 5, 1, "[]", null, null],
@@ -161,7 +162,7 @@ function literal(value: unknown): string {
 }
 
 /** The plans of a statement, and of those inside of it, that Postgres has compiled, or would have. */
-async function compiled(name: string, text: string, values: Values): Promise<string[]> {
+async function compiled(name: string, text: string, values: Values, limit = JIT_ABOVE_COST): Promise<string[]> {
   const found: string[] = []
   for (const mode of ["custom", "generic"]) {
     await client.query("begin")
@@ -177,8 +178,7 @@ async function compiled(name: string, text: string, values: Values): Promise<str
     // Its own at least.
     expect(seen.length).toBeGreaterThan(0)
     for (const { text, cost, jit, off } of seen)
-      if (jit || (cost > JIT_ABOVE_COST && !off))
-        found.push(`${name}, ${mode}: ${jit ? "compiled" : "would be"} at a cost of ${cost}: ${text.slice(0, 160)}`)
+      if (jit || (cost > limit && !off)) found.push(`${name}, ${mode}: ${jit ? "compiled" : "would be"} at a cost of ${cost}: ${text.slice(0, 160)}`)
   }
   return found
 }
@@ -214,10 +214,15 @@ describe("no plan of a hot statement is compiled", () => {
   test("which this test would see: the claim of a schema of 0.1.0 is", async (context) => {
     if (blind !== undefined) context.skip(blind)
     const [{ f }] = await db.query("select 'tusk.claim'::regproc::regprocedure::text as f")
+    // Up to Postgres 17 a plan that was switched off and had to be used has a cost of 10¹⁰; from 18 on it has its own.
+    const [{ major }] = await db.query("select current_setting('server_version_num')::integer / 10000 as major")
+    const limit = major < 18 ? JIT_ABOVE_COST : 0.5
+    await client.query(`set jit_above_cost = ${limit}`)
     await client.query(`alter function ${f} reset jit`)
-    const found = await compiled("claim", statementTexts.claim, STATEMENTS.claim())
+    const found = await compiled("claim", statementTexts.claim, STATEMENTS.claim(), limit)
     await client.query(`alter function ${f} set jit = off`)
-    expect(found.join("\n")).toMatch(/^claim, custom: (compiled|would be) at a cost of 1\d{10}.*not exists \(select from "tusk".epoch/m)
+    await client.query(`set jit_above_cost = ${JIT_ABOVE_COST}`)
+    expect(found.join("\n")).toMatch(/^claim, custom: (compiled|would be) at a cost of .*not exists \(select from "tusk".epoch/m)
   })
 })
 
