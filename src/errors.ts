@@ -7,6 +7,8 @@ import type { Duration } from "./task/types.js"
 
 const BRAND: unique symbol = Symbol.for("pgtusk.error")
 
+// Each class has its name as a text, since minifiers rename classes: it is stored with failed jobs, and copies of the package recognise errors by it.
+
 /** The names that an error answers to: its own class and those above it. */
 function lineage(constructor: unknown): string[] {
   const names: string[] = []
@@ -16,6 +18,7 @@ function lineage(constructor: unknown): string[] {
 
 /** The base of all errors of this package. `code` is stable across versions; compare it rather than the message. */
 export class TuskError extends Error {
+  static override readonly name: string = "TuskError"
   readonly code: string
   constructor(code: string, message: string, options?: ErrorOptions) {
     super(message, options)
@@ -33,6 +36,7 @@ export class TuskError extends Error {
 
 /** Throw it in a handler: the job fails at once, whatever retries are left. */
 export class NonRetryableError extends TuskError {
+  static override readonly name: string = "NonRetryableError"
   constructor(message: string, options?: ErrorOptions) {
     super("NON_RETRYABLE", message, options)
   }
@@ -40,6 +44,7 @@ export class NonRetryableError extends TuskError {
 
 /** Throw it in a handler: the attempt fails, and the retry (if one is left) comes after `delay` instead of the task's backoff. */
 export class RetryAfterError extends TuskError {
+  static override readonly name: string = "RetryAfterError"
   readonly delay: Duration | Date
   constructor(delay: Duration | Date, message = "The handler asked for a retry later", options?: ErrorOptions) {
     super("RETRY_AFTER", message, options)
@@ -49,30 +54,35 @@ export class RetryAfterError extends TuskError {
 
 /** The job was cancelled: the reason of `currentJob().signal`, and what waiters on the job see. */
 export class JobCancelledError extends TuskError {
+  static override readonly name: string = "JobCancelledError"
   constructor(message: string, options?: ErrorOptions) {
     super("JOB_CANCELLED", message, options)
   }
 }
 /** The run took longer than its `timeout`. */
 export class JobTimeoutError extends TuskError {
+  static override readonly name: string = "JobTimeoutError"
   constructor(message: string, options?: ErrorOptions) {
     super("JOB_TIMEOUT", message, options)
   }
 }
 /** Another worker may own the job now (this one was taken for dead, or the job was removed): whatever this run still does is not recorded. */
 export class LeaseLostError extends TuskError {
+  static override readonly name: string = "LeaseLostError"
   constructor(message: string, options?: ErrorOptions) {
     super("LEASE_LOST", message, options)
   }
 }
 /** The worker stops and its patience is over; the job goes back and uses no attempt. */
 export class WorkerShutdownError extends TuskError {
+  static override readonly name: string = "WorkerShutdownError"
   constructor(message: string, options?: ErrorOptions) {
     super("WORKER_SHUTDOWN", message, options)
   }
 }
 /** A waiter's view of a failed job; `snapshot` has its attempts. */
 export class JobFailedError extends TuskError {
+  static override readonly name: string = "JobFailedError"
   readonly snapshot: JobSnapshot
   constructor(message: string, snapshot: JobSnapshot, options?: ErrorOptions) {
     super("JOB_FAILED", message, options)
@@ -81,18 +91,21 @@ export class JobFailedError extends TuskError {
 }
 /** The job's `ttl` ran out before a run could start. */
 export class JobExpiredError extends TuskError {
+  static override readonly name: string = "JobExpiredError"
   constructor(message: string, options?: ErrorOptions) {
     super("JOB_EXPIRED", message, options)
   }
 }
 /** The job's worker vanished `maxCrashes` times. */
 export class WorkerLostError extends TuskError {
+  static override readonly name: string = "WorkerLostError"
   constructor(message: string, options?: ErrorOptions) {
     super("WORKER_LOST", message, options)
   }
 }
 /** `result({ timeout })` or `settled({ timeout })` ran out; the job itself goes on. */
 export class WaitTimeoutError extends TuskError {
+  static override readonly name: string = "WaitTimeoutError"
   constructor(message: string, options?: ErrorOptions) {
     super("WAIT_TIMEOUT", message, options)
   }
@@ -100,12 +113,14 @@ export class WaitTimeoutError extends TuskError {
 
 /** An option that is misspelt, out of range or of the wrong kind; the message names it, its value and what to write instead. */
 export class InvalidOptionError extends TuskError {
+  static override readonly name: string = "InvalidOptionError"
   constructor(message: string, options?: ErrorOptions) {
     super("INVALID_OPTION", message, options)
   }
 }
 /** An argument or a result that cannot be stored; `path` says where it stands, as in `$.items[3].callback`. */
 export class PayloadError extends TuskError {
+  static override readonly name: string = "PayloadError"
   readonly path: string
   constructor(message: string, path: string, options?: ErrorOptions) {
     super("PAYLOAD", message, options)
@@ -114,12 +129,14 @@ export class PayloadError extends TuskError {
 }
 /** Arguments larger than `maxPayloadBytes`. */
 export class PayloadTooLargeError extends TuskError {
+  static override readonly name: string = "PayloadTooLargeError"
   constructor(message: string, options?: ErrorOptions) {
     super("PAYLOAD_TOO_LARGE", message, options)
   }
 }
 /** The task's schema refused the input. */
 export class ValidationError extends TuskError {
+  static override readonly name: string = "ValidationError"
   readonly issues: readonly { path: readonly PropertyKey[]; message: string }[]
   constructor(message: string, issues: readonly { path: readonly PropertyKey[]; message: string }[], options?: ErrorOptions) {
     super("VALIDATION", message, options)
@@ -128,36 +145,42 @@ export class ValidationError extends TuskError {
 }
 /** Two functions under one task name. */
 export class DuplicateTaskError extends TuskError {
+  static override readonly name: string = "DuplicateTaskError"
   constructor(message: string, options?: ErrorOptions) {
     super("DUPLICATE_TASK", message, options)
   }
 }
 /** No task of that name is registered here or published by a worker. */
 export class UnknownTaskError extends TuskError {
+  static override readonly name: string = "UnknownTaskError"
   constructor(message: string, options?: ErrorOptions) {
     super("UNKNOWN_TASK", message, options)
   }
 }
 /** No job with that id: never stored, rolled back, removed, or past its retention. */
 export class UnknownJobError extends TuskError {
+  static override readonly name: string = "UnknownJobError"
   constructor(message: string, options?: ErrorOptions) {
     super("UNKNOWN_JOB", message, options)
   }
 }
 /** A cycle, an unknown name or an unknown parent; nothing of the flow is stored. */
 export class FlowError extends TuskError {
+  static override readonly name: string = "FlowError"
   constructor(message: string, options?: ErrorOptions) {
     super("FLOW", message, options)
   }
 }
 /** A wrong cron expression, time zone or interval; nothing is changed. */
 export class ScheduleError extends TuskError {
+  static override readonly name: string = "ScheduleError"
   constructor(message: string, options?: ErrorOptions) {
     super("SCHEDULE", message, options)
   }
 }
 /** The server cannot be reached or refuses us; the message says which of the two, and what to check. */
 export class ConnectionError extends TuskError {
+  static override readonly name: string = "ConnectionError"
   /** True: a statement was sent and its answer never came, so it may have taken effect. False: nothing has. */
   readonly unknown: boolean
   constructor(message: string, options?: ErrorOptions & { unknown?: boolean }) {
@@ -167,6 +190,7 @@ export class ConnectionError extends TuskError {
 }
 /** The schema is missing, older or newer than this version of the package. */
 export class SchemaVersionError extends TuskError {
+  static override readonly name: string = "SchemaVersionError"
   constructor(message: string, options?: ErrorOptions) {
     super("SCHEMA_VERSION", message, options)
   }

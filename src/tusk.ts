@@ -1,6 +1,7 @@
 /** The client: one schema of one database. It wires the layers and owns their life. */
 import { InvalidOptionError } from "./errors.js"
 import { EventHub } from "./events.js"
+import { guardLogger } from "./guarded-logger.js"
 import { flowRequests, stored } from "./jobs/add-flow.js"
 import { iterateEvents } from "./jobs/event-streams.js"
 import { checkFilter } from "./jobs/filter.js"
@@ -8,25 +9,39 @@ import { Jobs } from "./jobs/jobs.js"
 import { listQueues, QueueAdmin } from "./jobs/queue.js"
 import { ScheduleStore } from "./jobs/schedules.js"
 import type { Events, FlowJob, Job, JobFilter, JobPage, JobRef, Queue, QueueInfo, Schedules } from "./jobs/types.js"
-import { quietLogger } from "./logger.js"
+import { type Logger, quietLogger } from "./logger.js"
 import { Database } from "./postgres/database.js"
 import { ownTransactions } from "./postgres/transaction.js"
 import type { MigrationOutcome } from "./postgres/types.js"
 import { executorOf } from "./postgres/values.js"
 import { callParts } from "./task/call.js"
-import { currentDefault, setDefaultClient, setDefaultFactory, type TaskClient } from "./task/client.js"
+import {
+  currentDefault,
+  noLongerWorking,
+  nowWorking,
+  replaceDefaultClient,
+  setDefaultClient,
+  setDefaultFactory,
+  type TaskClient,
+  type WorkingClient,
+} from "./task/client.js"
 import { bindInstance } from "./task/methods.js"
 import { checkFunction, checkList } from "./task/option-checks.js"
 import { mergeOptions } from "./task/options.js"
 import { allTasks, findTask } from "./task/registry.js"
 import { remoteSpec, taskRef } from "./task/task-ref.js"
 import type { Call, EnqueueMiddleware, EnqueueOptions } from "./task/types.js"
+import { timeLimit } from "./timers.js"
 import { checkTuskOptions, DEFAULT_MAX_PAYLOAD_BYTES, type TuskOptions } from "./tusk-options.js"
 import { checkWorkerOptions } from "./worker/options.js"
 import type { JobMiddleware, Transaction, Worker, WorkerInfo, WorkerOptions } from "./worker/types.js"
 import { QueueWorker } from "./worker/worker.js"
 
 const ENDED = "This transaction of tusk.transaction() has ended; use it only until its callback resolves"
+/** How long `close()` waits for what is under way, once the workers have drained. */
+const CLOSE_MS = 10_000
+
+let makeDefault: (tusk: Tusk) => void
 
 /**
  * A client of pgtusk in one schema of one database. It connects on first use.
@@ -52,10 +67,14 @@ export class Tusk implements AsyncDisposable {
   readonly #workers = new Set<QueueWorker>()
   readonly #around: JobMiddleware[] = []
   #closing: Promise<void> | undefined
+  /** Its number is 0 while it has not been made the default. */
+  #asDefault: WorkingClient = { number: 0, retire: () => undefined }
+  readonly #logger: Logger
 
   constructor(options?: TuskOptions | string) {
     this.#options = checkTuskOptions(options)
     const logger = this.#options.logger ?? quietLogger
+    this.#logger = guardLogger(logger)
     this.#maxPayloadBytes = this.#options.maxPayloadBytes === undefined ? DEFAULT_MAX_PAYLOAD_BYTES : this.#options.maxPayloadBytes
     this.#database = new Database(this.#options, logger)
     this.#jobs = new Jobs(this.#database, new EventHub(logger), this.#maxPayloadBytes)
@@ -76,6 +95,7 @@ export class Tusk implements AsyncDisposable {
     this["~client"] = {
       submit: (requests) => this.#jobs.submit(requests),
       schedule: (id, when, request) => schedules.schedule(id, when, request),
+      rest: () => void this.#rest(),
     }
   }
 
@@ -231,8 +251,12 @@ export class Tusk implements AsyncDisposable {
       checked,
     )
     this.#workers.add(worker)
-    void worker.stopped.then(() => this.#workers.delete(worker))
+    void worker.stopped.then(() => {
+      this.#workers.delete(worker)
+      if (this.#workers.size === 0) noLongerWorking(this.#asDefault)
+    })
     await worker.start()
+    if (this.#asDefault.number > 0 && this.#workers.size > 0) nowWorking(this.#asDefault)
     return worker
   }
 
@@ -259,7 +283,12 @@ export class Tusk implements AsyncDisposable {
     return this
   }
 
-  /** Drains the workers, sends what is on its way, and closes all connections (a pool of yours stays open). */
+  /**
+   * Drains the workers, sends what is on its way, and closes all connections (a pool of yours stays open). It resolves at the latest 10 s after the
+   * workers have drained (`drainTimeout`, and up to 10 s more where handlers do not end); connections that are still at work then are cut off.
+   *
+   * A program need not call it to end: a client without workers and without open calls keeps no process alive.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#close()
     return this.#closing
@@ -272,13 +301,35 @@ export class Tusk implements AsyncDisposable {
   async #close(): Promise<void> {
     await Promise.all([...this.#workers].map((worker) => worker.drain()))
     if (currentDefault() === this) setDefaultClient(undefined)
-    await this.#jobs.close()
-    await this.#database.close()
+    const within = timeLimit(CLOSE_MS)
+    await this.#jobs.close(within)
+    await this.#database.close(within)
+  }
+
+  async #retire(): Promise<void> {
+    const workers = [...this.#workers]
+    this.#logger.info("A later configure() has started a worker, so the workers of this client drain (NODE_ENV is development)")
+    await Promise.all(workers.map((worker) => worker.drain()))
+    await this.#rest()
+  }
+
+  /** Closes what nobody uses now. The client can go on to be used: another copy of the module that made it may hold it. */
+  async #rest(): Promise<void> {
+    await Promise.allSettled([this.#jobs.rest(), this.#database.rest()])
+  }
+
+  static {
+    makeDefault = (tusk) => {
+      tusk.#asDefault = { number: replaceDefaultClient(tusk), retire: () => void tusk.#retire() }
+    }
   }
 }
 
 /**
  * Makes the default client; tasks use it when no `via` is given. Without it, `DATABASE_URL` is read on first use. Nothing connects here.
+ *
+ * With NODE_ENV=development a module may be evaluated again and again (hot reload). The latest default client that calls `work()` is then the only one
+ * that works: the workers of the earlier ones drain. For two databases in one process, use `new Tusk()`.
  *
  * ```ts
  * export const tusk = configure({ connectionString: process.env.DATABASE_URL })
@@ -287,7 +338,7 @@ export class Tusk implements AsyncDisposable {
  */
 export function configure(options?: TuskOptions | string): Tusk {
   const tusk = new Tusk(options)
-  setDefaultClient(tusk)
+  makeDefault(tusk)
   return tusk
 }
 

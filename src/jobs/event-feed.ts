@@ -53,6 +53,11 @@ export class EventFeed {
     this.#wanted = subscribed
   }
 
+  /** Whether somebody here listens. */
+  get subscribed(): boolean {
+    return this.#subscriptions > 0
+  }
+
   wants(name: JobEventName): boolean {
     return this.#wanted || this.#hub.wants(name)
   }

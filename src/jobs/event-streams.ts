@@ -1,4 +1,5 @@
 /** Events as async iterables. */
+import { holdProcess } from "../timers.js"
 import type { EventFeed } from "./event-feed.js"
 import type { JobEvent, JobEventName, JobSnapshot, JobState } from "./types.js"
 
@@ -126,9 +127,11 @@ class Unread {
     for (;;) {
       for (let event = this.#events.shift(); event !== undefined; event = this.#events.shift()) yield event
       if (this.#ended) return
+      // Nothing else need keep the process of somebody who waits here.
+      const release = holdProcess()
       await new Promise<void>((resolve) => {
         this.#wake = resolve
-      })
+      }).finally(release)
     }
   }
 }

@@ -135,13 +135,22 @@ export class Jobs {
     return (await this.#open()).admin
   }
 
-  /** Sends what is on its way, and ends all waits. */
-  async close(): Promise<void> {
+  /** Sends what is on its way as long as there is time, and ends all waits. */
+  async close(within: (work: Promise<unknown>) => Promise<boolean>): Promise<void> {
     this.#closed = true
-    await Promise.allSettled(this.#submitting)
+    await within(Promise.allSettled(this.#submitting))
     this.#parts?.context.waiter.close()
-    await this.events.close()
-    await this.#listener?.close()
+    await within(this.events.close())
+    if (this.#listener !== undefined) await within(this.#listener.close())
+  }
+
+  /** Listens no longer where nobody waits for anything; the next wait listens again. */
+  async rest(): Promise<void> {
+    if (this.#closed || this.events.subscribed || this.#parts?.context.waiter.waits) return
+    const listener = this.#listener
+    this.#listener = undefined
+    this.#listening = undefined
+    await listener?.close()
   }
 
   readonly #open = async (): Promise<JobContext> => this.#partsOf(await this.#database.ready()).context

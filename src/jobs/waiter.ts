@@ -86,6 +86,11 @@ export class Waiter {
     }
   }
 
+  /** Whether somebody waits. */
+  get waits(): boolean {
+    return this.#waits.size > 0
+  }
+
   /** These jobs have ended; called for every told end, also of jobs that nobody here waits for. */
   told(ids: readonly string[]): void {
     for (const id of ids) if (this.#waits.has(id)) this.#toRead.add(id)

@@ -4,6 +4,7 @@ import { InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { type Address, addressFromEnvironment, type ConnectionConfig, parseAddress, targetOf } from "./address.js"
 import { NoWritableServerError, ReadOnlyServerError } from "./failure.js"
+import { trackClients } from "./pool-end.js"
 import type { PoolLike } from "./types.js"
 
 /** Milliseconds for a connection to one server. */
@@ -84,10 +85,12 @@ export class Connector {
       max,
       connectionTimeoutMillis: this.connectMs,
       idleTimeoutMillis: 60_000,
-      allowExitOnIdle: false,
+      // An idle connection does not keep the process alive. (A stream of the application's may not know how to let it go.)
+      allowExitOnIdle: this.#host.stream === undefined,
     }
     const pool = this.size === 1 ? new pg.Pool(options) : new PoolOfSeveral(options, (connect) => this.#try(connect))
     keepQuiet(pool)
+    trackClients(pool)
     pool.on("error", (error) => logger.debug("an idle connection was lost", { error }))
     return pool
   }

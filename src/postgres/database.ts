@@ -1,6 +1,7 @@
 /** One schema of one database: how to reach it, what runs on it, and whether it fits this code. Connects on first use. */
 
 import { randomUUID } from "node:crypto"
+import type { Pool } from "pg"
 import { outside } from "../async-context.js"
 import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../errors.js"
 import type { Logger } from "../logger.js"
@@ -11,12 +12,13 @@ import type { Executor } from "./executor.js"
 import { connectionError } from "./failure.js"
 import { type SchemaNames, schemaNames } from "./names.js"
 import { executorOn, Runner } from "./pool.js"
+import { closeIdle, endPool } from "./pool-end.js"
 import { assertSchema } from "./schema-version.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
-import type { DatabaseOptions, MigrationOutcome, PoolLike } from "./types.js"
+import type { DatabaseOptions, MigrationOutcome } from "./types.js"
 import { Notifier, WakeHub } from "./wake.js"
 
 /** What exists once the database's address is known. */
@@ -46,7 +48,7 @@ export class Database {
   readonly self: string = randomUUID().slice(0, 8)
   readonly #options: DatabaseOptions
   #embedded: EmbeddedServer | undefined
-  #ownPool: PoolLike | undefined
+  #ownPool: Pool | undefined
   #connecting: Promise<Connected> | undefined
   #checking: Promise<void> | undefined
   #fits = false
@@ -116,13 +118,20 @@ export class Database {
     return outcome
   }
 
-  /** Gives back what `connect()` took. */
-  async close(): Promise<void> {
+  /** Gives back what `connect()` took, cutting connections off once the time is over. */
+  async close(within: (work: Promise<unknown>) => Promise<boolean>): Promise<void> {
     this.#closed = true
     const connected = await this.#connecting?.catch(() => undefined)
-    await connected?.notifier.flush()
-    await this.#ownPool?.end()
+    if (connected !== undefined) await within(connected.notifier.flush())
+    if (this.#ownPool !== undefined && !(await endPool(this.#ownPool, within))) {
+      this.logger.warn("close() has cut off connections that were still at work; what they did may not have been committed")
+    }
     await this.#embedded?.stop()
+  }
+
+  /** Closes connections that nobody uses now; later calls open others. */
+  async rest(): Promise<void> {
+    if (this.#ownPool !== undefined && !this.#closed) await closeIdle(this.#ownPool)
   }
 
   async #check({ connector, runner }: Connected): Promise<void> {
@@ -144,8 +153,8 @@ export class Database {
   async #connect(): Promise<Connected> {
     const { connector, connectionString } = await this.#connector()
     const { target } = connector
-    const pool = this.#options.pool ?? connector.createPool(POOL_SIZE, this.logger, "client")
-    if (this.#options.pool === undefined) this.#ownPool = pool
+    if (this.#options.pool === undefined) this.#ownPool = connector.createPool(POOL_SIZE, this.logger, "client")
+    const pool = this.#options.pool ?? this.#ownPool!
     const statementNames = new StatementNames(this.logger)
     const runner = new Runner(pool, target, statementNames)
     const statements = statementsFor(this.names, this.#options.preparedStatements ?? true)

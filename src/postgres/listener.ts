@@ -3,7 +3,7 @@ import type { Logger } from "../logger.js"
 import { RetryPause } from "../retry-pause.js"
 import { Service } from "../service.js"
 import { Sleeper } from "../sleeper.js"
-import { clearInterval, performance, setInterval } from "../timers.js"
+import { holdProcess, performance } from "../timers.js"
 import type { Connector, Host } from "./connector.js"
 import { connectionError } from "./failure.js"
 import { ListenConnection } from "./listener/connection.js"
@@ -234,11 +234,11 @@ export class Listener extends Service {
 
 /** Keeps the process alive until the promise has settled: what the listener itself waits with does not. */
 async function holdingProcess(promise: Promise<void>): Promise<void> {
-  const hold = setInterval(() => undefined, MAX_TIMER_MS)
+  const release = holdProcess()
   try {
     await promise
   } finally {
-    clearInterval(hold)
+    release()
   }
 }
 

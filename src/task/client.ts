@@ -3,6 +3,7 @@
  * client when it is loaded, and each client has its port under `"~client"`.
  */
 import type { Job, Schedule } from "../jobs/types.js"
+import { isDevelopment } from "./development.js"
 import type { TaskSpec } from "./spec.js"
 import type { EnqueueOptions, OnParentFailure, When } from "./types.js"
 
@@ -23,6 +24,8 @@ export interface RequestEdge {
 }
 
 export interface TaskClient {
+  /** Another client is the default now: closes the connections that nobody uses. */
+  rest?(): void
   /** Stores all or none; handles in the order of the requests. `tx` of the first request's options applies to all. */
   submit(requests: readonly EnqueueRequest[]): Promise<Job<any>[]>
   schedule(id: string, when: When, request: EnqueueRequest): Promise<Schedule>
@@ -38,6 +41,10 @@ export interface HasClient {
 const DEFAULT: unique symbol = Symbol.for("pgtusk.default")
 interface Slot {
   client?: HasClient | undefined
+  /** Default clients so far. */
+  count?: number
+  /** Default clients with workers. */
+  working?: Set<WorkingClient>
   factory?: () => HasClient
 }
 // On globalThis, since bundlers may load this module twice.
@@ -53,6 +60,39 @@ export function setDefaultClient(client: HasClient | undefined): void {
 }
 export function currentDefault(): HasClient | undefined {
   return slot.client
+}
+
+/** A default client that has workers. */
+export interface WorkingClient {
+  /** The later one has the higher number. */
+  readonly number: number
+  /** Ends its workers. */
+  retire(): void
+}
+
+/** Makes `client` the default, as `configure()` does. Returns its number. */
+export function replaceDefaultClient(client: HasClient): number {
+  const before = slot.client
+  slot.client = client
+  if (isDevelopment()) before?.["~client"].rest?.()
+  slot.count = (slot.count ?? 0) + 1
+  return slot.count
+}
+
+/**
+ * A default client works now. In development a module with `configure()` and `work()` is evaluated anew with each change: then the workers of the
+ * latest client alone go on. Elsewhere several default clients may work in one process.
+ */
+export function nowWorking(client: WorkingClient): void {
+  slot.working ??= new Set()
+  slot.working.add(client)
+  if (!isDevelopment()) return
+  const latest = [...slot.working].reduce((a, b) => (a.number > b.number ? a : b))
+  for (const other of [...slot.working]) if (other !== latest) other.retire()
+}
+
+export function noLongerWorking(client: WorkingClient): void {
+  slot.working?.delete(client)
 }
 
 /** The client of a call: its `via`, else the configured one, else one made from DATABASE_URL. */

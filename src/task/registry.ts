@@ -3,6 +3,8 @@
  * load this package more than once: all copies see the same tasks.
  */
 import { DuplicateTaskError } from "../errors.js"
+import { isDevelopment } from "./development.js"
+import { isSameTask, textOf } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
 import type { Duration, Task } from "./types.js"
 
@@ -34,19 +36,30 @@ const REGISTRY: unique symbol = Symbol.for("pgtusk.registry")
 const registry: Registry = ((globalThis as { [REGISTRY]?: Registry })[REGISTRY] ??= { tasks: new Map(), methods: new WeakMap() })
 
 /**
- * Puts a task under its name. With NODE_ENV=development a second function replaces the first, as hot reload needs it.
- * @throws DuplicateTaskError when another function has the name
+ * Puts a task under its name. The same task again (its module was evaluated twice) replaces the first; with NODE_ENV=development any other does, as
+ * hot reload needs it.
+ * @throws DuplicateTaskError when a task with another function or other options has the name
  */
 export function registerTask(entry: RegisteredTask): void {
   const { name } = entry.spec
   const known = registry.tasks.get(name)
-  if (known !== undefined && known.source !== entry.source && !isDevelopment()) {
+  if (known !== undefined && known.source !== entry.source && !isDevelopment() && !isSameTask(known, entry)) {
+    const how =
+      textOf(known.source) === textOf(entry.source) ? "the same text, with different options" : `${sketch(known.source)} and ${sketch(entry.source)}`
     throw new DuplicateTaskError(
-      `Two functions have the task name "${name}"; give one of them another name (a module that is loaded twice also does this; with ` +
-        "NODE_ENV=development, for hot reload, the later replaces the earlier)",
+      `Two functions have the task name "${name}"; give one of them another name: ${how} (a module that is loaded twice is one task only if nothing ` +
+        "has changed in it; with NODE_ENV=development, for hot reload, the later replaces the earlier)",
     )
   }
+  // A method of which this copy of the module has no object yet: the worker goes on with the one that it has.
+  if (known?.instance !== undefined && entry.spec.handler === undefined) return
   registry.tasks.set(name, entry)
+}
+
+/** The beginning of a function's text, for messages. */
+function sketch(source: AnyFunction): string {
+  const text = textOf(source).replace(/\s+/g, " ")
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
 }
 
 /** The task of that name as it is now; its handler is undefined while it is a method without a registered instance. */
@@ -91,7 +104,9 @@ export function bindMethods(instance: object, methods: readonly MethodTask[]): v
   for (const { registered } of methods) {
     const { name } = registered.spec
     const known = registry.tasks.get(name)
-    const taken = known !== undefined && (known.source !== registered.source || (known.instance !== undefined && known.instance !== instance))
+    const taken =
+      known !== undefined &&
+      (known.source === registered.source ? known.instance !== undefined && known.instance !== instance : !isSameTask(known, registered))
     if (!taken || isDevelopment()) continue
     throw new DuplicateTaskError(
       `Task "${name}" already runs on another object (${known.instance?.constructor.name ?? "a function of that name"}); register one instance of a class`,
@@ -102,8 +117,4 @@ export function bindMethods(instance: object, methods: readonly MethodTask[]): v
     const handler: AnyFunction = (...args) => (instance as Record<PropertyKey, AnyFunction>)[key]!(...args)
     registry.tasks.set(registered.spec.name, { ...registered, instance, spec: Object.freeze({ ...registered.spec, handler }) })
   }
-}
-
-function isDevelopment(): boolean {
-  return process.env.NODE_ENV === "development"
 }

@@ -3,7 +3,9 @@ import type pg from "pg"
 import type { Logger } from "../logger.js"
 import type { Connector } from "../postgres/connector.js"
 import type { Runner } from "../postgres/pool.js"
+import { endPool } from "../postgres/pool-end.js"
 import type { Statements } from "../postgres/statements.js"
+import { timeLimit } from "../timers.js"
 import { JobTransaction } from "./job-transaction.js"
 
 export interface JobTransactionsOptions {
@@ -17,6 +19,7 @@ export interface JobTransactionsOptions {
 }
 
 const PURPOSE = "transactions"
+const CLOSE_MS = 5_000
 
 export class JobTransactions {
   readonly #options: JobTransactionsOptions
@@ -52,8 +55,8 @@ export class JobTransactions {
     return transaction
   }
 
-  async close(): Promise<void> {
-    await this.#pool?.end()
+  async close(within: (work: Promise<unknown>) => Promise<boolean> = timeLimit(CLOSE_MS)): Promise<void> {
+    if (this.#pool !== undefined) await endPool(this.#pool, within)
   }
 
   async #enter(): Promise<void> {

@@ -38,8 +38,14 @@ export type Outcome =
 /** Thrown by `snooze()`. Not an error of the handler's, so it carries no stack. */
 export class SnoozeSignal {
   readonly delayMs: number
+  /** So that a worker recognises it when the handler has another copy of this package. */
+  readonly "~snooze" = true
   constructor(delayMs: number) {
     this.delayMs = delayMs
+  }
+
+  static [Symbol.hasInstance](value: unknown): boolean {
+    return typeof value === "object" && value !== null && Reflect.get(value, "~snooze") === true
   }
 }
 

@@ -13,9 +13,26 @@ interface Guarded {
   readonly drain: () => Promise<void>
 }
 
-const workers = new Map<Guarded, Logger>()
-const handlers = new Map<Signal, () => void>()
-let ending = false
+/**
+ * One of each for the process, however many workers there are, and however often a bundler has this module: each copy would take the other's
+ * listeners for the application's.
+ */
+interface ProcessGuard {
+  readonly workers: Map<Guarded, Logger>
+  readonly handlers: Map<Signal, () => void>
+  ending: boolean
+  /** Who tells of rejections that handlers left: one of them does. */
+  readonly reporters: Set<{ readonly logger: Logger }>
+  onRejection?: NodeJS.UnhandledRejectionListener
+}
+const GUARD: unique symbol = Symbol.for("pgtusk.process")
+const guard: ProcessGuard = ((globalThis as { [GUARD]?: ProcessGuard })[GUARD] ??= {
+  workers: new Map(),
+  handlers: new Map(),
+  ending: false,
+  reporters: new Set(),
+})
+const { workers, handlers, reporters } = guard
 
 /**
  * Drains the worker when the process is told to end. When all are drained the process ends by the same signal, unless the application listens to
@@ -33,7 +50,7 @@ export function drainOnSignals(worker: Guarded, logger: Logger): () => void {
   }
   return () => {
     workers.delete(worker)
-    if (workers.size === 0 && !ending) unlisten()
+    if (workers.size === 0 && !guard.ending) unlisten()
   }
 }
 
@@ -45,15 +62,15 @@ function unlisten(): void {
 async function onSignal(signal: Signal): Promise<void> {
   const handler = handlers.get(signal)
   const ours = process.listeners(signal).every((listener) => listener === handler)
-  if (!ending) {
-    ending = true
+  if (!guard.ending) {
+    guard.ending = true
     const drained = [...workers].map(([worker, logger]) => {
       const draining = worker.drain()
       logger.info(`${signal}: the worker claims no more and drains; another signal ends the process at once`)
       return draining
     })
     await Promise.allSettled(drained)
-    ending = false
+    guard.ending = false
   }
   unlisten()
   if (!ours) return
@@ -62,35 +79,32 @@ async function onSignal(signal: Signal): Promise<void> {
   if (process.pid === 1) process.exit(128 + constants.signals[signal])
 }
 
-let rejectionUsers = 0
-const reported = new WeakSet<object>()
-
 /** Returns the undoing. */
 export function containRejections(logger: Logger): () => void {
-  const listener = (reason: unknown, promise: Promise<unknown>): void => {
-    const job = jobStorage.getStore()
-    if (job !== undefined) {
-      // Several workers in one process: one of them tells it.
-      if (!reported.has(promise)) {
-        reported.add(promise)
-        logger.error(
-          "a handler left a promise that rejected: await it, or catch its error; the job's outcome is what the handler itself returned or threw",
-          {
-            job: job.id,
-            task: job.task,
-            error: reason,
-          },
-        )
-      }
-      return
-    }
-    // Not a handler's. Our listener must not take the place of Node's own reaction.
-    if (process.listenerCount("unhandledRejection") === rejectionUsers) throw reason
+  const reporter = { logger }
+  reporters.add(reporter)
+  if (guard.onRejection === undefined) {
+    guard.onRejection = onRejection
+    process.on("unhandledRejection", onRejection)
   }
-  rejectionUsers++
-  process.on("unhandledRejection", listener)
   return () => {
-    rejectionUsers--
-    process.off("unhandledRejection", listener)
+    reporters.delete(reporter)
+    if (reporters.size > 0 || guard.onRejection === undefined) return
+    process.off("unhandledRejection", guard.onRejection)
+    delete guard.onRejection
   }
+}
+
+function onRejection(reason: unknown): void {
+  const job = jobStorage.getStore()
+  if (job !== undefined) {
+    const [reporter] = reporters
+    reporter?.logger.error(
+      "a handler left a promise that rejected: await it, or catch its error; the job's outcome is what the handler itself returned or threw",
+      { job: job.id, task: job.task, error: reason },
+    )
+    return
+  }
+  // Not a handler's. Our listener must not take the place of Node's own reaction.
+  if (process.listenerCount("unhandledRejection") === 1) throw reason
 }

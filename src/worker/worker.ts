@@ -15,10 +15,11 @@ import type { Logger } from "../logger.js"
 import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
 import { Runner } from "../postgres/pool.js"
+import { endPool } from "../postgres/pool-end.js"
 import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
-import { performance, setTimeout } from "../timers.js"
+import { performance, setTimeout, timeLimit } from "../timers.js"
 import { Announcer } from "./announcer.js"
 import { Cancellations } from "./cancellations.js"
 import { type ClaimHost, inTurnAfter, QueueClaimer } from "./claimer.js"
@@ -394,7 +395,9 @@ export class QueueWorker implements Worker {
         this.#logger.error("onStop threw", { error: error as Error })
       }
     }
-    await Promise.allSettled([this.#pool.end(), this.#transactions.close()])
+    // What is still at work here (a handler that was given up) must not hold the worker for ever.
+    const within = timeLimit(ABORT_GRACE_MS)
+    await Promise.allSettled([endPool(this.#pool, within), this.#transactions.close(within)])
     this.#markStopped()
   }
 }

@@ -1,4 +1,5 @@
-import { afterEach, expect, test, vi } from "vitest"
+import { afterEach, describe, expect, test, vi } from "vitest"
+import { z } from "zod"
 import { DuplicateTaskError } from "../../src/errors.js"
 import { allTasks, findTask, forgetTasks, listTasks } from "../../src/task/registry.js"
 import { task } from "../../src/task/task.js"
@@ -31,6 +32,42 @@ test("another function under a taken name is refused, the same one is not", () =
   expect(findTask("taken")?.handler).toBe(run)
   task({ name: "taken", retries: 3 }, run)
   expect(findTask("taken")).toMatchObject({ retries: 3, handler: run })
+})
+
+describe("a module that is evaluated twice", () => {
+  const define = (word: string, options: object = {}): unknown =>
+    task(
+      { name: "twice", retries: 2, backoff: (n: number) => n * 1_000, deduplicate: (text: string) => text, ...options },
+      async (text: string) => `${text} ${word}`,
+    )
+
+  test("is one task: the later function counts", async () => {
+    for (const input of [undefined, () => z.object({ to: z.string(), of: z.array(z.date()).optional() })]) {
+      define("first", { input: input?.() })
+      define("second", { input: input?.() })
+      expect(await findTask("twice")?.handler?.("the")).toBe("the second")
+      expect(listTasks()).toHaveLength(1)
+      forgetTasks()
+    }
+  })
+
+  test("with other options, another schema or another function is an error that says what differs", () => {
+    define("first")
+    for (const options of [{ retries: 3 }, { backoff: (n: number) => n * 2_000 }, { deduplicate: undefined }, { input: z.string() }]) {
+      expect(thrownBy(() => define("second", options)).message).toContain("the same text, with different options")
+    }
+    const message = thrownBy(() => task({ name: "twice" }, async () => "another")).message
+    expect(message).toContain('=> "another"')
+    expect(message).toMatch(/text\) => `\$\{text\} \$\{word\}`/)
+    forgetTasks()
+    define("first", { input: z.object({ to: z.string() }) })
+    expect(thrownBy(() => define("second", { input: z.object({ to: z.number() }) })).code).toBe("DUPLICATE_TASK")
+  })
+
+  test("native and bound functions have no text to compare", () => {
+    task({ name: "bound" }, (() => 1).bind(null))
+    expect(thrownBy(() => task({ name: "bound" }, (() => 2).bind(null))).code).toBe("DUPLICATE_TASK")
+  })
 })
 
 test("in development the later function replaces the earlier", () => {
