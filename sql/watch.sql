@@ -5,7 +5,7 @@
 with free as materialized (
   select id from {schema}.jobs where id = any ((select $1::uuid[])::uuid[]) and not watched order by id for no key update skip locked
 ), flagged as (
-  update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+  update {schema}.jobs j set watched = true where j.id = any (array(select id from free)) returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
 union all

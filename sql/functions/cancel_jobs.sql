@@ -13,7 +13,7 @@ begin
   with locked as (
     select id, state, queue, task from {schema}.jobs where id = any (targets) order by id for update
   ), flagged as (
-    update {schema}.jobs j set cancel_requested = true, error = failure from locked l where j.id = l.id and l.state = 'active' and not j.cancel_requested returning j.id
+    update {schema}.jobs j set cancel_requested = true, error = failure where j.id = any (array(select id from locked where state = 'active')) and not j.cancel_requested returning j.id
   )
   select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running,
     jsonb_agg(jsonb_build_object('id', l.id, 'queue', l.queue, 'task', l.task, 'state', 'cancelled', 'error', failure)) filter (where l.state <> 'active') as told

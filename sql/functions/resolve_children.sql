@@ -4,6 +4,7 @@
 --   else "fail" / "cancel"        the child ends failed / cancelled, which is an end for its own children in turn
 -- ended: those that this ended, and theirs: [{id, queue, task, state, error}].
 -- results: what completed parents returned; it goes into the children's args where an edge has paths.
+-- `= any (array[…])`: see settle.
 -- Children are locked in the order of their ids, so two parents that end at once cannot deadlock over the children that they share; each then
 -- counts down the row that the other has committed.
 create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
@@ -21,7 +22,7 @@ begin
 
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = e.id
+    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = any (array[e.id])
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
@@ -30,7 +31,7 @@ begin
 
   with allowed as (
     delete from {schema}.job_dependencies d using unnest(resolve_children.parents, states) e (id, state)
-    where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
+    where d.parent_id = any (array[e.id]) and (e.state = 'completed' or d.on_failure = 'run')
     returning d.child_id
   ), counted as (
     select child_id, count(*)::integer as n from allowed group by child_id
@@ -39,7 +40,7 @@ begin
       pending_parents = j.pending_parents - c.n,
       state = (case when j.pending_parents > c.n then 'blocked' when j.run_at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
       seq = nextval('{schema}.job_seq')
-    from counted c where j.id = c.child_id and j.state = 'blocked'
+    from counted c where j.id = any (array[c.child_id]) and j.state = 'blocked'
     returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
   ), by_lane as (
     select queue, priority, min(seq) as seq from released where state = 'waiting' group by queue, priority
@@ -57,11 +58,11 @@ begin
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = e.id
+        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = any (array[e.id])
         where e.state <> 'completed'
           and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
         order by d.child_id, d.on_failure = 'fail' desc) x
-  join {schema}.jobs j on j.id = x.child_id;
+  join {schema}.jobs j on j.id = any (array[x.child_id]);
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');

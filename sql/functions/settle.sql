@@ -19,13 +19,15 @@
 -- Two at once on one row: the row lock lets one through, the other finds it gone. Connection dies: nothing or all of it is done.
 -- The settings hold it to one plan whatever the statistics say: a lookup by key for each row. Planned for the length of a batch, the planner
 -- preferred to hash the whole table once the batch was large (measured: 250 ms for 900 jobs of 100,000 instead of 9 ms).
+-- `= any (array[s.id])`, not `= s.id`: the latter can be read the other way round as well, each job looked up in the batch, and is, by a plan made while
+-- the statistics say that the table has pages and no row (measured: 20,000 waiting, 200 outcomes, 4 million comparisons). So with all joins in here.
 -- Uses: jobs_pkey for every row (id, never state: with statistics taken while nothing was active, a state condition made the planner scan
 -- jobs_leased once a row).
 create or replace function {schema}.settle(
   worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
   out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
-set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
@@ -52,7 +54,7 @@ begin
     select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress) order by id
   ), gone as (
     delete from {schema}.jobs j using s
-    where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
+    where j.id = any (array[s.id]) and (leases is null or (j.lease = s.lease and j.worker_id = worker))
       and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
     returning j.*, s.result, s.last_progress,
       (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
@@ -88,20 +90,20 @@ begin
 
   if any_keyed then
     -- The keys of a chain go to its next run.
-    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
+    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = any (array[r.id]) and k.release <> 'time';
     -- A custom id outlives its job until the row is removed: by hand, or with its day.
     if any_unsaid then
       -- A job that 0.1.0 stored does not say its key itself: a retry must find it there.
       with released as (
         delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish' returning k.job_id, k.key
       )
-      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = r.job_id;
+      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = any (array[r.job_id]);
     else
       delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
-    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
-    where k.job_id = e.id and k.kind = 'id';
+    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = any (array[e.id])
+    where k.job_id = any (array[e.id]) and k.kind = 'id';
   end if;
   if any_blocked then
     -- Its open edges stand in its options: a retry must wait for the same parents.
@@ -111,7 +113,7 @@ begin
       select e.child_id, jsonb_agg(jsonb_build_object('id', e.parent_id, 'onFailure', e.on_failure, 'paths', e.paths)) as edges from edges e group by 1
     )
     update {schema}.finished_jobs f set options = coalesce(f.options, '{}') || jsonb_build_object('edges', x.edges)
-    from families x where f.id = x.child_id;
+    from families x where f.id = any (array[x.child_id]);
   end if;
 
   if goes_on then
@@ -128,7 +130,7 @@ begin
         progress = case when s.outcome = 'retry' then null else coalesce(s.last_progress, j.progress) end,
         lease = null, worker_id = null, started_at = null
       from s
-      where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
+      where j.id = any (array[s.id]) and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
       returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
     ), by_lane as (
       select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority

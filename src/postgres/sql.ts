@@ -7,7 +7,7 @@ export const statementTexts = {
   add_job: `call {schema}.add_job($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)`,
   cancelled_runs: `select r.id, j.error ->> 'message' as reason, j.id is null as gone
 from unnest((select $1::uuid[]), (select $2::bigint[])) r (id, lease)
-left join {schema}.jobs j on j.id = r.id and j.lease = r.lease and j.worker_id = $3
+left join lateral (select * from {schema}.jobs x where x.id = r.id and x.lease = r.lease and x.worker_id = $3 offset 0) j on true
 where j.id is null or j.cancel_requested`,
   claim: `select id, seq, priority, lease, task, attempt, max_attempts, args, options, headers, created_at, scheduled_for, subscribed, ttl
 from {schema}.claim($1, $2, $3, $4, $5, $6)`,
@@ -48,10 +48,10 @@ cross join lateral {schema}.rate_room('queue', j.queue, '', q.rate_limit) queue_
 where j.id = $1 and j.state = 'waiting'`,
   heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
 returning
-  (select array_agg(j.id) from unnest((select $3::uuid[]), (select $4::bigint[])) r (id, lease) join {schema}.jobs j on j.id = r.id and j.lease = r.lease
-   where j.cancel_requested) as cancelled,
+  (select array_agg(j.id) from unnest((select $3::uuid[]), (select $4::bigint[])) r (id, lease)
+   cross join lateral (select * from {schema}.jobs x where x.id = r.id and x.lease = r.lease and x.cancel_requested offset 0) j) as cancelled,
   (select array_agg(r.place::integer) from unnest((select $3::uuid[]), (select $4::bigint[])) with ordinality r (id, lease, place)
-   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1)) as lost,
+   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1 offset 0)) as lost,
   (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
   insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
 returning seq, exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
@@ -75,7 +75,7 @@ select exists (select from {schema}.subscribers where expires_at > now()) as sub
   promote: `with due as materialized (
   select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit $1 for update skip locked
 ), moved as (
-  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') from due where j.id = due.id returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') where j.id = any (array(select id from due)) returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
   promote_jobs: `update {schema}.jobs j set state = 'waiting', run_at = now(), seq = nextval('{schema}.job_seq')
@@ -167,7 +167,7 @@ select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::t
   watch: `with free as materialized (
   select id from {schema}.jobs where id = any ((select $1::uuid[])::uuid[]) and not watched order by id for no key update skip locked
 ), flagged as (
-  update {schema}.jobs j set watched = true from free f where j.id = f.id returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+  update {schema}.jobs j set watched = true where j.id = any (array(select id from free)) returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
 )
 select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
 union all
@@ -548,7 +548,7 @@ begin
   with locked as (
     select id, state, queue, task from {schema}.jobs where id = any (targets) order by id for update
   ), flagged as (
-    update {schema}.jobs j set cancel_requested = true, error = failure from locked l where j.id = l.id and l.state = 'active' and not j.cancel_requested returning j.id
+    update {schema}.jobs j set cancel_requested = true, error = failure where j.id = any (array(select id from locked where state = 'active')) and not j.cancel_requested returning j.id
   )
   select array_agg(l.id) filter (where l.state <> 'active') as still, (select array_agg(f.id) from flagged f) as running,
     jsonb_agg(jsonb_build_object('id', l.id, 'queue', l.queue, 'task', l.task, 'state', 'cancelled', 'error', failure)) filter (where l.state <> 'active') as told
@@ -631,7 +631,7 @@ $$`,
 returns table (id uuid, seq bigint, priority smallint, lease bigint, task text, attempt integer, max_attempts integer, args jsonb, options jsonb, headers jsonb,
   created_at double precision, scheduled_for double precision, subscribed boolean, ttl double precision)
 language plpgsql volatile
-set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -1332,7 +1332,7 @@ begin
   perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents)) order by id for update;
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = e.id
+    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = any (array[e.id])
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
@@ -1340,7 +1340,7 @@ begin
   end loop;
   with allowed as (
     delete from {schema}.job_dependencies d using unnest(resolve_children.parents, states) e (id, state)
-    where d.parent_id = e.id and (e.state = 'completed' or d.on_failure = 'run')
+    where d.parent_id = any (array[e.id]) and (e.state = 'completed' or d.on_failure = 'run')
     returning d.child_id
   ), counted as (
     select child_id, count(*)::integer as n from allowed group by child_id
@@ -1349,7 +1349,7 @@ begin
       pending_parents = j.pending_parents - c.n,
       state = (case when j.pending_parents > c.n then 'blocked' when j.run_at > now() then 'delayed' else 'waiting' end)::{schema}.job_state,
       seq = nextval('{schema}.job_seq')
-    from counted c where j.id = c.child_id and j.state = 'blocked'
+    from counted c where j.id = any (array[c.child_id]) and j.state = 'blocked'
     returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
   ), by_lane as (
     select queue, priority, min(seq) as seq from released where state = 'waiting' group by queue, priority
@@ -1366,11 +1366,11 @@ begin
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = e.id
+        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = any (array[e.id])
         where e.state <> 'completed'
           and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
         order by d.child_id, d.on_failure = 'fail' desc) x
-  join {schema}.jobs j on j.id = x.child_id;
+  join {schema}.jobs j on j.id = any (array[x.child_id]);
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
@@ -1517,7 +1517,7 @@ $$`,
   worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[],
   out settled uuid[], out cancelled jsonb, out watched uuid[], out lanes jsonb, out due_ms double precision, out ended jsonb)
 language plpgsql volatile
-set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = 'force_generic_plan' set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
@@ -1542,7 +1542,7 @@ begin
     select * from unnest(ids, leases, outcomes, delays, results, errors, progress) s (id, lease, outcome, delay, result, error, last_progress) order by id
   ), gone as (
     delete from {schema}.jobs j using s
-    where j.id = s.id and (leases is null or (j.lease = s.lease and j.worker_id = worker))
+    where j.id = any (array[s.id]) and (leases is null or (j.lease = s.lease and j.worker_id = worker))
       and (j.cancel_requested or s.outcome in ('completed', 'failed', 'expired', 'cancelled'))
     returning j.*, s.result, s.last_progress,
       (case when j.cancel_requested then 'cancelled' else s.outcome end)::{schema}.job_state as final,
@@ -1575,18 +1575,18 @@ begin
   into settled, cancelled, watched, any_keyed, any_unsaid, any_blocked, parents, parent_states, parent_results, repeats
   from gone;
   if any_keyed then
-    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = r.id and k.release <> 'time';
+    update {schema}.keys k set job_id = r.next from jsonb_to_recordset(repeats) r (id uuid, next uuid) where k.job_id = any (array[r.id]) and k.release <> 'time';
     if any_unsaid then
       with released as (
         delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish' returning k.job_id, k.key
       )
-      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = r.job_id;
+      update {schema}.finished_jobs f set dedup_key = r.key from released r where f.id = any (array[r.job_id]);
     else
       delete from {schema}.keys k where k.job_id = any (settled) and k.release = 'finish';
     end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
-    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = e.id
-    where k.job_id = e.id and k.kind = 'id';
+    from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = any (array[e.id])
+    where k.job_id = any (array[e.id]) and k.kind = 'id';
   end if;
   if any_blocked then
     with edges as (
@@ -1595,7 +1595,7 @@ begin
       select e.child_id, jsonb_agg(jsonb_build_object('id', e.parent_id, 'onFailure', e.on_failure, 'paths', e.paths)) as edges from edges e group by 1
     )
     update {schema}.finished_jobs f set options = coalesce(f.options, '{}') || jsonb_build_object('edges', x.edges)
-    from families x where f.id = x.child_id;
+    from families x where f.id = any (array[x.child_id]);
   end if;
   if goes_on then
     with s as (
@@ -1611,7 +1611,7 @@ begin
         progress = case when s.outcome = 'retry' then null else coalesce(s.last_progress, j.progress) end,
         lease = null, worker_id = null, started_at = null
       from s
-      where j.id = s.id and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
+      where j.id = any (array[s.id]) and j.lease = s.lease and j.worker_id = worker and s.outcome in ('retry', 'snoozed', 'released') and not j.cancel_requested
       returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq, j.state, j.run_at
     ), by_lane as (
       select queue, priority, min(seq) as seq from returned where state = 'waiting' group by queue, priority

@@ -352,6 +352,8 @@ CREATE OR REPLACE FUNCTION tusk.claim(queue text, priorities smallint[], cursors
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_sort TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off';
 
@@ -449,6 +451,7 @@ CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[],
  SET plan_cache_mode TO 'force_generic_plan'
  SET jit TO 'off'
  SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
  SET enable_hashjoin TO 'off'
  SET enable_mergejoin TO 'off'
  SET search_path TO 'pg_catalog', 'pg_temp'

@@ -1,9 +1,9 @@
 /**
  * What the hot statements cost, in pages: as much on a large, old and busy database as on a small and fresh one. Pages are counted, never time.
  *
- * Each statement runs as the driver prepares it, planned for its values (custom) and for any (generic, as after its fifth execution), in four
- * states: small; deep (a hundred thousand waiting, as many finished); deep with statistics that were taken while the table was empty; and, where
- * it must not matter, with fifty thousand dead rows that an old snapshot keeps from being cleaned.
+ * Each statement runs as the driver prepares it, planned for its values (custom) and for any (generic, as after its fifth execution), in five
+ * states: small; deep (a hundred thousand waiting, as many finished); deep with statistics that were taken while the table was empty, or while all
+ * of its rows were dead; and, where it must not matter, with fifty thousand dead rows that an old snapshot keeps from being cleaned.
  */
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -244,5 +244,16 @@ describe("the hot statements cost as much as on a small database", () => {
     } finally {
       await old.end()
     }
+  }, 60_000)
+
+  test("with statistics from a moment when all its rows were dead: as many pages as now, and no row", async () => {
+    await client.query("delete from tusk.jobs")
+    await client.query("delete from tusk.finished_jobs")
+    await client.query("vacuum (truncate off, analyze) tusk.jobs, tusk.finished_jobs")
+    await fill(DEEP)
+    await finish(DEEP)
+    const { rows } = await client.query("select reltuples, relpages > 1000 as pages from pg_class where oid = 'tusk.jobs'::regclass")
+    expect(rows).toEqual([{ reltuples: 0, pages: true }])
+    expect(dearer(small, await costs(HOT))).toEqual([])
   }, 60_000)
 })
