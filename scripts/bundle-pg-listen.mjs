@@ -9,16 +9,15 @@ import { join } from "node:path"
 import { build } from "esbuild"
 
 /** CommonJS modules ask for these; as ES modules they are `import`s, which every bundler and every loader understands. */
-const PG = 'import pg from "pg"; export const Client = function (config) { return new pg.Client(config) }'
+const PG = 'import pg from "pg"; export default pg; export const Client = function (config) { return new pg.Client(config) }'
 const builtin = (name) => `export * from "node:${name}"; export { default } from "node:${name}"`
 const RESERVED = "require(__dirname + '/reserved.js')"
 
 const plugin = {
   name: "pg-listen",
   setup({ onResolve, onLoad }) {
-    onResolve({ filter: new RegExp(`^(node:)?(pg|supports-color|${builtinModules.join("|")})$`) }, ({ path, importer, namespace }) => {
-      if (namespace === "outside") return { path, external: true }
-      return importer.includes("node_modules") ? { path: path.replace(/^node:/, ""), namespace: "outside" } : undefined
+    onResolve({ filter: new RegExp(`^(node:)?(pg|supports-color|${builtinModules.join("|")})$`) }, ({ path, namespace }) => {
+      return namespace === "outside" ? { path, external: true } : { path: path.replace(/^node:/, ""), namespace: "outside" }
     })
     onLoad({ filter: /./, namespace: "outside" }, ({ path }) => ({
       // debug looks for supports-color, which need not be there.
