@@ -23,6 +23,8 @@ begin
   end loop;
 end
 $$`,
+  // Whether a worker may be woken on its own channel; null: by version 0.1.0, which listens on the schema's channel alone.
+  "alter table {schema}.workers add column listens boolean",
 ]
 /** What undoes them. */
 const DOWN: readonly string[] = [
@@ -38,6 +40,7 @@ begin
   end loop;
 end
 $$`,
+  "alter table {schema}.workers drop column listens",
 ]
 
 /**

@@ -1,10 +1,13 @@
--- Every lane of the queues $1 that has waiting jobs, with the lowest seq in it, from zero: finds what lies below a worker's cursors (a transaction
+-- Every lane of the queues $1, but of paused ones, that has waiting jobs, with the lowest seq in it, from zero: finds what lies below a worker's cursors (a transaction
 -- that took its seq early and committed late, a job handed back, a notification lost).
 -- Lane 32768 (LIMITED_LANE): jobs whose tasks have limits wait in the queue. Lane 32769 (LIMITED_QUEUE): the queue itself is limited.
+-- A row without a queue: the milliseconds until something falls due (0 or less: it is late; null: nothing will), as in sql/next_due.sql.
 -- Uses jobs_claim as a loose index scan: one probe a lane. Under an old snapshot each probe walks the lane's dead entries, so it runs on a budget.
 -- `(select $n)`: whatever the length of a list, one plan, whose cost does not grow with it (docs/architecture.md, "Planner traps").
-with recursive lane (queue, priority, seq) as (
-  select f.* from unnest((select $1::text[])) q (name)
+with recursive open (name) as materialized (
+  select n from unnest((select $1::text[])) n where not exists (select from {schema}.queues q where q.name = n and q.paused)
+), lane (queue, priority, seq) as (
+  select f.* from open q
   cross join lateral (
     select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
   ) f
@@ -17,7 +20,12 @@ with recursive lane (queue, priority, seq) as (
 )
 select queue, priority::integer, seq from lane
 union all
-select q.name, 32768, 0 from unnest((select $1::text[])) q (name)
+select q.name, 32768, 0 from open q
 where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name)
 union all
 select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::text[])::text[]) and (q.concurrency is not null or q.rate_limit is not null)
+union all
+select null, 0, ceil(least(
+  extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now()),
+  extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now()),
+  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint

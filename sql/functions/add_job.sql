@@ -2,6 +2,7 @@
 -- one after the other. Three transactions: the job, which does not wait for the disk; the NOTIFY, which has one of its own for the reasons in
 -- sql/notify.sql; and one that does nothing but wait for all that was written before it (flush_log). So the caller hears that the job is stored when it is
 -- durable, and a worker may start it a write to the disk sooner. What comes of the run is durable no sooner than the job: it comes later in the log.
+-- self: this client's mark, and, after a space, the worker in its process that takes the job, if there is one.
 -- `told` is false where the NOTIFY was left out: the queue of notifications is half full.
 -- Only by itself, never inside a transaction: it commits.
 -- Twice: a violated primary key. Connection dies after the first commit, or a later one fails: the job is stored, if the server does not crash, and perhaps
@@ -20,7 +21,8 @@ begin
   commit;
   told := pg_notification_queue_usage() <= 0.5;
   if told then
-    perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+    perform set_config('synchronous_commit', 'off', true);
+    perform {schema}.wake_lane(channel, in_queue, in_priority, seq, '@' || split_part(self, ' ', 1), nullif(split_part(self, ' ', 2), '')::uuid);
     commit;
   end if;
   perform {schema}.flush_log();

@@ -21,7 +21,7 @@ begin
       draft ->> 'task', draft -> 'args', nullif(draft -> 'headers', 'null'), nullif(draft -> 'options', 'null'))
     returning queue, priority, seq into of_queue, of_priority, number;
     if channel is not null and pg_notification_queue_usage() <= 0.5 then
-      perform pg_notify(channel, json_build_array('j', of_queue, of_priority, number)::text);
+      perform {schema}.wake_lane(channel, of_queue, of_priority, number);
     end if;
     return;
   end if;

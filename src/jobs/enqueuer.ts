@@ -224,9 +224,10 @@ export class Enqueuer {
     const values = valuesOf(batch)
     const insert = { ...(bare === undefined ? insert_jobs : insert_job), values }
     const wakes = drafts.some((d) => d.wake)
-    const rides = wakes && notifier.mayRide()
+    const mark = wakes ? notifier.ride(queueOf(drafts[0]!)) : undefined
+    const rides = mark !== undefined
     const add = bare === undefined ? add_batch : add_job
-    const query = rides ? { ...add, values: [...values, notifier.channel, notifier.self], inTransaction: insert } : insert
+    const query = rides ? { ...add, values: [...values, notifier.channel, mark], inTransaction: insert } : insert
     let row: InsertedRow
     try {
       row = (await this.#runner.run<InsertedRow>(query))[0]!

@@ -84,7 +84,7 @@ export class Connector {
       Client: this.#clientClass(purpose),
       max,
       connectionTimeoutMillis: this.connectMs,
-      idleTimeoutMillis: 60_000,
+      idleTimeoutMillis: 10_000,
       // An idle connection does not keep the process alive. (A stream of the application's may not know how to let it go.)
       allowExitOnIdle: this.#host.stream === undefined,
     }

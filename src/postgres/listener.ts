@@ -8,7 +8,7 @@ import type { Connector, Host } from "./connector.js"
 import { connectionError } from "./failure.js"
 import { ListenConnection } from "./listener/connection.js"
 import { OutageLog } from "./listener/outage.js"
-import { DeafConnectionError, Probe } from "./listener/probe.js"
+import { DeafConnectionError, Probe, SHARED_PROBE_CHANNEL } from "./listener/probe.js"
 import { sqlStateOf } from "./sqlstate.js"
 
 /** The longest delay of a Node timer, in milliseconds. */
@@ -29,7 +29,7 @@ export interface ListenerOptions {
   /** It does not listen (any more). Once an outage; not on `close()`. What it throws is logged. */
   onDown(reason: Error): void
   logger: Logger
-  /** Milliseconds between two probes of a connection. Default 10,000. */
+  /** Milliseconds without a notification after which a connection is probed, a tenth more or less. Default 15,000. */
   probeIntervalMs?: number
   /** Milliseconds that a probe may take. Default 5,000. */
   probeTimeoutMs?: number
@@ -45,9 +45,11 @@ export interface ListenerOptions {
  * Keeps one connection that listens on channels, for as long as it lives, whatever happens to the network or the server.
  *
  * States: down ⇄ live, until closed. An attempt: connect, LISTEN on a private channel, prove that a notification arrives, LISTEN on each channel;
- * then it is live, and sends itself a probe every `probeIntervalMs`. Invariants:
+ * then it is live, and sends itself a probe whenever it has received nothing for `probeIntervalMs`. The probes' channel is shared by all listeners of the
+ * database: the first one to send spares the others theirs. (Each probe wakes all of them: if each sent its own, N listeners would cost N² wake-ups.)
+ * Invariants:
  * - one connection (a second one for the moment of the proof), thrown away at its first fault;
- * - a fault is noticed within `probeIntervalMs + probeTimeoutMs`, also where the network swallows everything;
+ * - a fault is noticed within 1.1 `probeIntervalMs` + `probeTimeoutMs`, also where the network swallows everything;
  * - each return to live is followed by `onLive()`, since notifications of the meantime are lost;
  * - attempts go on for ever, with growing, jittered pauses; `wake()` ends a pause;
  * - `close()` wins over whatever is in flight and leaves no session on the server.
@@ -74,13 +76,15 @@ export class Listener extends Service {
   readonly #firstOutcome: Promise<void>
   #markOutcome: () => void = () => undefined
   #liveSince: number | undefined
+  /** When something arrived last. */
+  #heardAt = 0
 
   /** @throws InvalidOptionError for a channel without a name or with more than 63 bytes, and for a time that is not above 0 */
   constructor(options: ListenerOptions) {
     super({ name: "listener", logger: options.logger, unref: true })
     this.#options = options
     this.#channels = new Set(options.channels.map(checkChannel))
-    this.#probeIntervalMs = checkMs(options.probeIntervalMs ?? 10_000, "probeIntervalMs")
+    this.#probeIntervalMs = checkMs(options.probeIntervalMs ?? 15_000, "probeIntervalMs")
     this.#connectTimeoutMs = checkMs(options.connectTimeoutMs ?? options.connector.connectMs, "connectTimeoutMs")
     this.#deafRetryMs = checkMs(options.deafRetryMs ?? 60_000, "deafRetryMs")
     const { min, max } = options.backoffMs ?? { min: 100, max: 10_000 }
@@ -133,7 +137,7 @@ export class Listener extends Service {
       const { signal } = connection
       await this.#probe.prove(connection, (channel, nonce) => this.#sendFromAnotherSession(host, channel, nonce, signal))
       // One after the other: pg 9 will refuse a query while another is under way.
-      for (const channel of this.#channels) await connection.listen(channel, this.#connectTimeoutMs)
+      for (const channel of [SHARED_PROBE_CHANNEL, ...this.#channels]) await connection.listen(channel, this.#connectTimeoutMs)
       this.#up()
       reason = await this.#watch(connection)
     } catch (error) {
@@ -176,9 +180,13 @@ export class Listener extends Service {
   /** Returns why the connection ended. */
   async #watch(connection: ListenConnection): Promise<Error> {
     const sleeper = new Sleeper(connection.signal, { unref: true })
-    while (await sleeper.sleep(this.#probeIntervalMs)) {
+    this.#heardAt = performance.now()
+    for (;;) {
+      const due = this.#heardAt + this.#probeIntervalMs * (0.9 + 0.2 * Math.random())
+      if (!(await sleeper.sleep(Math.max(due - performance.now(), 1)))) break
+      if (performance.now() - this.#heardAt < this.#probeIntervalMs * 0.9) continue
       try {
-        await this.#probe.ask(connection)
+        await this.#probe.ask(connection, SHARED_PROBE_CHANNEL)
       } catch (error) {
         // It could hear before; whether it never will again is for the next connection's proof to say.
         if (error instanceof DeafConnectionError) return new Error(error.message)
@@ -189,7 +197,8 @@ export class Listener extends Service {
   }
 
   #receive(channel: string, payload: string): void {
-    if (channel === this.#probe.channel) this.#probe.receive(payload)
+    this.#heardAt = performance.now()
+    if (channel === this.#probe.channel || channel === SHARED_PROBE_CHANNEL) this.#probe.receive(payload)
     else if (this.#channels.has(channel)) this.#call("onNotification", () => this.#options.onNotification(channel, payload))
   }
 

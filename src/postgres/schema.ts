@@ -190,6 +190,7 @@ export interface Workers {
   host: string;
   id: string;
   lease: string;
+  listens: boolean | null;
   pid: number;
   queues: string[];
   running: Generated<number>;

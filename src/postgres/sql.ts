@@ -46,13 +46,16 @@ cross join lateral (
 cross join lateral {schema}.rate_room('task', j.task, j.rate_key, t.rate) task_rate
 cross join lateral {schema}.rate_room('queue', j.queue, '', q.rate_limit) queue_rate
 where j.id = $1 and j.state = 'waiting'`,
-  heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2 where w.id = $1
+  heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2, listens = $5 where w.id = $1
 returning
   (select array_agg(j.id) from unnest((select $3::uuid[]), (select $4::bigint[])) r (id, lease)
    cross join lateral (select * from {schema}.jobs x where x.id = r.id and x.lease = r.lease and x.cancel_requested offset 0) j) as cancelled,
   (select array_agg(r.place::integer) from unnest((select $3::uuid[]), (select $4::bigint[])) with ordinality r (id, lease, place)
    where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1 offset 0)) as lost,
-  (select array[m.version, m.min_version] from {schema}.meta m) as versions`,
+  (select array[m.version, m.min_version] from {schema}.meta m) as versions,
+  (select array[count(*) filter (where o.live and (o.listens is not true, o.id) < (not $5::boolean, $1::uuid)), count(*) filter (where o.live),
+     extract(epoch from min(o.heartbeat_at + o.lease) - now()) * 1000]::double precision[]
+   from (select v.id, v.listens, v.heartbeat_at, v.lease, v.heartbeat_at > now() - v.lease as live from {schema}.workers v where v.id <> $1) o) as fleet`,
   insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
 returning seq, exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   insert_jobs: `select lanes, due_ms, subscribed from {schema}.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
@@ -114,9 +117,9 @@ select (select count(*)::integer from stale_keys) as keys, (select count(*)::int
 update {schema}.jobs j
 set concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(j.task, w.concurrency_key, w.rate_key)
 from without_key w where j.id = w.id`,
-  register_worker: `insert into {schema}.workers (id, lease, pid, host, version, queues, tasks)
-values ($1, $2::double precision * interval '1 millisecond', $3, $4, $5, $6, $7)
-on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, tasks = excluded.tasks`,
+  register_worker: `insert into {schema}.workers (id, lease, pid, host, version, queues, tasks, listens)
+values ($1, $2::double precision * interval '1 millisecond', $3, $4, $5, $6, $7, $8)
+on conflict (id) do update set heartbeat_at = now(), queues = excluded.queues, tasks = excluded.tasks, listens = excluded.listens`,
   reschedule: `with moved as (
   update {schema}.jobs j
   set run_at = n.at, state = (case when n.at > now() then 'delayed' else 'waiting' end)::{schema}.job_state, seq = nextval('{schema}.job_seq')
@@ -146,8 +149,10 @@ union all
 select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
   f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
 from unnest((select $1::uuid[])) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id limit 1) f`,
-  sweep: `with recursive lane (queue, priority, seq) as (
-  select f.* from unnest((select $1::text[])) q (name)
+  sweep: `with recursive open (name) as materialized (
+  select n from unnest((select $1::text[])) n where not exists (select from {schema}.queues q where q.name = n and q.paused)
+), lane (queue, priority, seq) as (
+  select f.* from open q
   cross join lateral (
     select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
   ) f
@@ -160,10 +165,17 @@ from unnest((select $1::uuid[])) r (id) cross join lateral (select * from {schem
 )
 select queue, priority::integer, seq from lane
 union all
-select q.name, 32768, 0 from unnest((select $1::text[])) q (name)
+select q.name, 32768, 0 from open q
 where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name)
 union all
-select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::text[])::text[]) and (q.concurrency is not null or q.rate_limit is not null)`,
+select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::text[])::text[]) and (q.concurrency is not null or q.rate_limit is not null)
+union all
+select null, 0, ceil(least(
+  extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now()),
+  extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now()),
+  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint`,
+  wake: `select set_config('synchronous_commit', 'off', true), {schema}.wake($1::text, $2::text::jsonb, $3::double precision, $4::text),
+  (select count(pg_notify($1::text, m)) from unnest($5::text[]) m where (select pg_notification_queue_usage()) <= 0.5)`,
   watch: `with free as materialized (
   select id from {schema}.jobs where id = any ((select $1::uuid[])::uuid[]) and not watched order by id for no key update skip locked
 ), flagged as (
@@ -225,7 +237,8 @@ begin
   commit;
   told := pg_notification_queue_usage() <= 0.5;
   if told then
-    perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+    perform set_config('synchronous_commit', 'off', true);
+    perform {schema}.wake_lane(channel, in_queue, in_priority, seq, '@' || split_part(self, ' ', 1), nullif(split_part(self, ' ', 2), '')::uuid);
     commit;
   end if;
   perform {schema}.flush_log();
@@ -471,7 +484,7 @@ begin
       draft ->> 'task', draft -> 'args', nullif(draft -> 'headers', 'null'), nullif(draft -> 'options', 'null'))
     returning queue, priority, seq into of_queue, of_priority, number;
     if channel is not null and pg_notification_queue_usage() <= 0.5 then
-      perform pg_notify(channel, json_build_array('j', of_queue, of_priority, number)::text);
+      perform {schema}.wake_lane(channel, of_queue, of_priority, number);
     end if;
     return;
   end if;
@@ -1688,17 +1701,75 @@ $$`,
 language plpgsql volatile
 as $$
 declare
-  ending jsonb := case when mark is null then '[]' else jsonb_build_array(mark) end;
+  sender constant text := nullif(split_part(coalesce(mark, ''), ' ', 1), '');
+  taker constant uuid := nullif(split_part(coalesce(mark, ''), ' ', 2), '')::uuid;
 begin
   if channel is null or pg_notification_queue_usage() > 0.5 then
     return false;
   end if;
-  perform pg_notify(channel, (jsonb_build_array('j', l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint) || ending)::text)
+  perform {schema}.wake_lane(channel, l ->> 0, (l ->> 1)::integer, (l ->> 2)::bigint, sender, coalesce((l ->> 3)::uuid, taker), coalesce((l ->> 4)::integer, 0))
   from jsonb_array_elements(coalesce(lanes, '[]'::jsonb)) l;
   if due_ms is not null then
-    perform pg_notify(channel, (jsonb_build_array('d', ceil(due_ms)) || ending)::text);
+    perform {schema}.wake_due(channel, due_ms, sender);
   end if;
   return true;
+end
+$$`,
+  wake_due: `create or replace function {schema}.wake_due(channel text, ms double precision, mark text default null) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  picked record;
+begin
+  with live as materialized (
+    select w.id, w.listens from {schema}.workers w where w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease
+  ), keepers as materialized (
+    select l.id from live l where l.listens order by l.id limit 2
+  )
+  select (select count(pg_notify('pgtusk:' || k.id, json_build_array('d', ceil(ms))::text)) from keepers k) as keepers,
+    exists (select from live where listens is null) as old
+  into picked;
+  if picked.old or picked.keepers = 0 then
+    perform pg_notify(channel, (jsonb_build_array('d', ceil(ms)) || case when picked.keepers > 0 then '["+"]'::jsonb else '[]' end
+      || case when mark is null then '[]' else jsonb_build_array(mark) end)::text);
+  end if;
+end
+$$`,
+  wake_lane: `create or replace function {schema}.wake_lane(channel text, in_queue text, in_priority integer, in_seq bigint, mark text default null, taker uuid default null, level integer default 0) returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+declare
+  first_task text;
+  picked record;
+begin
+  if in_priority <= 32767 then
+    select j.task into first_task from {schema}.jobs j
+    where j.state = 'waiting' and j.limit_group is null and j.queue = in_queue and j.priority = in_priority::smallint and j.seq >= in_seq order by j.seq limit 1;
+  end if;
+  with live as materialized (
+    select w.id, w.host, w.pid, w.listens from {schema}.workers w
+    where in_queue = any (w.queues) and w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease
+      and (first_task is null or first_task = any (w.tasks))
+  ), taking as materialized (
+    select w.id, w.host, w.pid from {schema}.workers w where w.id = taker and in_queue = any (w.queues) and (first_task is null or first_task = any (w.tasks))
+  ), meant as materialized (
+    select l.id, l.host, l.pid, row_number() over () = 1 as lead
+    from (select * from live where listens and id is distinct from taker and (level > 0 or not exists (select from taking)) order by random() limit 4 ^ least(level, 8)) l
+  ), guard as materialized (
+    select l.id from live l
+    where l.listens and not exists (select from meant m where m.host = l.host and m.pid = l.pid) and not exists (select from taking t where t.host = l.host and t.pid = l.pid)
+    order by l.id limit 1
+  )
+  select (select count(pg_notify('pgtusk:' || m.id, json_build_array('j', in_queue, in_priority, in_seq, level, m.lead)::text)) from meant m) as meant,
+    (select count(pg_notify('pgtusk:' || g.id, json_build_array('g', in_queue, in_priority, in_seq)::text)) from guard g) as guards,
+    exists (select from taking) as taken, exists (select from live where listens is null) as old
+  into picked;
+  if picked.old or (picked.meant = 0 and not picked.taken) then
+    perform pg_notify(channel, (jsonb_build_array('j', in_queue, in_priority, in_seq) || case when picked.meant > 0 or picked.taken then '["+"]'::jsonb else '[]' end
+      || case when mark is null then '[]' else jsonb_build_array(mark) end)::text);
+  end if;
 end
 $$`,
 } as const

@@ -47,6 +47,8 @@ const PARSERS: ReadonlyMap<number, (text: string) => unknown> = new Map<number, 
   [1009, arrayParser(asText)],
   [1015, arrayParser(asText)],
   [1016, arrayParser(asText)],
+  [1021, arrayParser(Number.parseFloat)],
+  [1022, arrayParser(Number.parseFloat)],
   [2951, arrayParser(asText)],
 ])
 

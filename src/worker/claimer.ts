@@ -5,48 +5,19 @@
  * it has waited for a second; one claim of a queue is on its way at a time; nothing is claimed while the worker is paused, stopping, or has too
  * many outcomes unrecorded; while jobs with limits and jobs without both wait, each kind has half of the slots. (Turns alone would not do: a limited
  * claim is on its way for milliseconds, and whatever slots become free meanwhile would all go to the others.)
+ *
+ * A hint tells of one lane from one seq on. While this worker does not know what else waits in the queue (it has just started, was paused, did not listen, or
+ * the queue's settings changed), that would put the youngest job first: claims are held until a look at all lanes has answered.
  */
-import type { EventFeed } from "../jobs/event-feed.js"
-import type { Logger } from "../logger.js"
-import type { Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
 import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
-import { type LaneHint, LIMITED_LANE, LIMITED_QUEUE, type Notifier } from "../postgres/wake.js"
+import { ALL_WORKERS, type LaneHint, LIMITED_LANE, LIMITED_QUEUE } from "../postgres/wake.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
+import type { ClaimHost } from "./claim-host.js"
+import { Hold } from "./hold.js"
 import type { QueueLanes } from "./lanes.js"
 import { LimitedClaims } from "./limited-claims.js"
+import { Relay } from "./relay.js"
 import { type ClaimedRow, claimedRow, type Slot } from "./run.js"
-
-/** What a queue's claimer needs of its worker. */
-export interface ClaimHost {
-  readonly runner: Runner
-  readonly statements: Statements
-  readonly notifier: Notifier
-  readonly logger: Logger
-  readonly events: EventFeed
-  readonly workerId: string
-  /** How long a claim may take, in milliseconds. */
-  readonly claimTimeoutMs: number
-  /** May anything be claimed just now? */
-  mayClaim(): boolean
-  /** Slots of the worker that limited claims on their way may fill. */
-  reserved: number
-  /** Slots of the worker as a whole. */
-  readonly slots: number
-  /** Those of them that are free. */
-  freeSlots(): number
-  /** Names of the tasks that have a handler here. */
-  knownTasks(): readonly string[]
-  /** Starts a job. Its slot is free again when `returned` is called; whoever calls it pumps afterwards. */
-  start(row: ClaimedRow, slot: Slot): void
-  /** Whether what was claimed may still be started. */
-  holdsLease(): boolean
-  /** Gives claimed jobs back that were not started. */
-  release(rows: readonly ClaimedRow[], slot: Slot): void
-  /** There may be work that no lane tells of: the lanes gave jobs and have just become empty, or there were too many to keep. */
-  lookAround(): void
-  failed(error: unknown): void
-}
 
 /** A batch is what the slots will finish in this time. */
 const AHEAD_MS = 50
@@ -56,6 +27,13 @@ const MAX_AHEAD = 1_000
 /** Runs to have seen before anything is claimed ahead. */
 const MIN_SAMPLES = 8
 const STALE_MS = 1_000
+
+/** For whom a hint is; left out: for this worker, and all others have had it too. */
+export interface HintReach {
+  readonly meant?: boolean
+  readonly level?: number
+  readonly lead?: boolean
+}
 
 export class QueueClaimer implements Slot {
   readonly queue: string
@@ -79,6 +57,10 @@ export class QueueClaimer implements Slot {
   #pumping = false
   /** Jobs came since the lanes were empty last. */
   #gained = false
+  readonly #hold = new Hold(() => this.pump())
+  readonly #relay: Relay
+  /** All slots were taken since the last look at all lanes. */
+  #wasFull = false
 
   constructor(queue: string, concurrency: number, lanes: QueueLanes, host: ClaimHost) {
     this.queue = queue
@@ -86,6 +68,7 @@ export class QueueClaimer implements Slot {
     this.lanes = lanes
     this.#host = host
     this.limited = new LimitedClaims(queue, host, () => this.pump())
+    this.#relay = new Relay((lane, level) => host.relay(lane, level))
   }
 
   get running(): number {
@@ -105,17 +88,47 @@ export class QueueClaimer implements Slot {
     await this.#claimingLimited
   }
 
-  /** There may be work in this lane. */
-  hint(lane: LaneHint): void {
+  /**
+   * There may be work in this lane. `meant`: for this worker, and for 4 ^ level in all; who leads those passes on what is left. A hint for others counts
+   * where the lane is read anyway.
+   */
+  hint(lane: LaneHint, { meant = true, level = ALL_WORKERS, lead = false }: HintReach = {}): void {
+    if (!meant && !this.#reads(lane)) return
+    if (meant && lead && !this.lanes.hot && !this.limited.active) this.#relay.begin(level)
     if (!this.#note(lane, false)) this.#host.lookAround()
+    this.pump()
+    if (meant && lead && !this.takes()) this.#relay.left(lane, level)
+  }
+
+  /** Whether it would start a job now. */
+  takes(): boolean {
+    return this.#host.mayClaim() && (this.#free() > 0 || this.#ahead() > 0)
+  }
+
+  /** Looks for these jobs, which were found waiting. False: it could not start one. */
+  takeIfFree(lanes: readonly LaneHint[]): boolean {
+    const takes = this.takes()
+    for (const lane of lanes) this.#note(lane, true)
+    this.pump()
+    return takes
+  }
+
+  /** What a look at all lanes, which began then, has found of this queue. */
+  swept(lanes: readonly LaneHint[], beganAt: number): void {
+    this.limited.whole = lanes.some((lane) => lane.priority === LIMITED_QUEUE)
+    for (const lane of lanes) this.#note(lane, true)
+    this.#wasFull = false
+    this.#hold.looked(beganAt)
     this.pump()
   }
 
-  /** What a sweep has found of this queue. */
-  swept(lanes: readonly LaneHint[]): void {
-    this.limited.whole = lanes.some((lane) => lane.priority === LIMITED_QUEUE)
-    for (const lane of lanes) this.#note(lane, true)
-    this.pump()
+  /** Nothing is claimed until a look that begins from now on has answered, or has taken too long. */
+  hold(): void {
+    this.#hold.begin()
+  }
+
+  #reads({ priority }: LaneHint): boolean {
+    return priority === LIMITED_LANE || this.limited.whole ? this.limited.active : this.lanes.has(priority)
   }
 
   /** False: a sweep has to look for it. */
@@ -147,11 +160,35 @@ export class QueueClaimer implements Slot {
       this.#pumping = false
     }
     this.#watchBuffer()
+    if (this.#isHeld()) return
     if (this.limited.ready) this.#pumpLimited()
     if (this.#claiming === undefined && this.lanes.hot && !this.limited.whole && this.#host.mayClaim()) {
       const limit = this.#limit()
       if (limit > 0) this.#claiming = this.#claim(limit)
     }
+  }
+
+  /**
+   * Whether claims wait for a look at all lanes. They also do when a slot of slow handlers becomes free after all were taken: meanwhile jobs of other lanes
+   * may have come, of which only other workers were notified.
+   */
+  #isHeld(): boolean {
+    if (this.#hold.on) return true
+    if (this.#free() <= 0) this.#wasFull = true
+    else if (this.#wasFull && this.#host.shared && this.#ahead() === 0 && this.#host.mayClaim()) {
+      this.#wasFull = false
+      if (this.#host.lookNow()) {
+        this.hold()
+        return true
+      }
+    }
+    return false
+  }
+
+  /** Ends what it waits for. */
+  close(): void {
+    this.#hold.end()
+    this.limited.close()
   }
 
   /** Hands back everything that was not started. */
@@ -251,6 +288,7 @@ export class QueueClaimer implements Slot {
     } finally {
       this.#claimingLimited = undefined
     }
+    if (this.limited.ready && this.#free() <= 0) this.#relay.left({ queue: this.queue, priority: LIMITED_LANE, seq: 0 })
     this.pump()
   }
 
@@ -258,6 +296,7 @@ export class QueueClaimer implements Slot {
     this.#lastLimit = limit
     const plan = this.lanes.plan()!
     const sent = performance.now()
+    let full = false
     try {
       const values = await this.#host.runner.run<readonly any[]>(
         {
@@ -269,10 +308,11 @@ export class QueueClaimer implements Slot {
         this.#host.claimTimeoutMs,
       )
       const rows = values.map(claimedRow)
+      full = rows.length >= limit
       this.lanes.claimed(
         plan,
         rows.map((row) => ({ priority: row.priority, seq: Number(row.seq) })),
-        rows.length >= limit,
+        full,
       )
       if (rows.length > 0) this.#take(inOrder(rows), sent)
     } catch (error) {
@@ -282,6 +322,9 @@ export class QueueClaimer implements Slot {
     } finally {
       this.#claiming = undefined
     }
+    const left = this.lanes.first()
+    if (left === undefined) this.#relay.done()
+    else if (full) this.#relay.left({ queue: this.queue, ...left })
     if (!this.lanes.hot && this.#gained) {
       // What the claims passed over (locked just then, or committed late) is worth a look; where nothing was to be had a sweep finds no more.
       this.#gained = false

@@ -4,6 +4,9 @@
  * No leader: each duty is one bounded statement that several workers may run at once without harm (rows are shared out by SKIP LOCKED, or a row
  * lock lets one through). Time is the database's: one query says in how many milliseconds something falls due, and the worker sleeps that long.
  * A hint that something is due sooner shortens the sleep; a lost hint costs a poll.
+ *
+ * So that a hundred workers do not ask a hundred times, a worker's place among the live ones (which each beat tells) spaces its duties out: the first
+ * is there in time, the second a moment later, and the others step in where a poll finds something late. Places may be wrong for a beat, and no harm is done.
  */
 import { Aftermath, type Consequences, type ToldJob } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
@@ -24,10 +27,9 @@ export interface DutiesOptions extends Omit<ServiceOptions, "name"> {
   readonly events: EventFeed
   readonly names: SchemaNames
   readonly workerId: string
-  /** The floor under hints, in milliseconds. */
-  readonly pollMs: number
-  readonly rescueEveryMs: number
-  /** How often jobs whose worker has no row are looked for. */
+  /** The most that a rescue waits, by its worker's place, once another worker is lost. */
+  readonly rescueWithinMs: number
+  /** How often jobs whose worker has no row are looked for, by the first worker. */
   readonly orphansEveryMs: number
 }
 
@@ -36,6 +38,13 @@ const SCHEDULES_A_ROUND = 100
 const BUSY_PAUSE_MS = 20
 const PRUNE_EVERY_MS = 60_000
 const PARTITIONS_EVERY_MS = 3_600_000
+/** The second worker gives the first so long for what is due, and the others all. */
+const SECOND_AFTER_MS = 100
+const OTHERS_AFTER_MS = 250
+/** Between two places, when a worker is lost. */
+const RESCUE_STEP_MS = 250
+/** What is done by the clock is done so many times more seldom at most, by those who come after the first. */
+const MOST_SELDOM = 10
 
 /** A duty, when it is due next, and its own pause after a failure: one that fails holds up no other. */
 interface Duty {
@@ -56,7 +65,7 @@ export class Duties extends Service {
     duty("pruning", async () => {
       const { runner, statements } = this.#options
       await runner.run({ ...statements.prune, values: [BATCH] })
-      return spread(PRUNE_EVERY_MS)
+      return this.#every(PRUNE_EVERY_MS)
     }),
     duty("keeping partitions", async () => {
       const { runner, statements } = this.#options
@@ -64,9 +73,11 @@ export class Duties extends Service {
       // What a dropped day held can free nobody any more.
       const [row] = await runner.run<Consequences & { gone_parents: number }>({ ...statements.abandon, values: [BATCH] })
       this.#aftermath.follow(row!)
-      return row!.gone_parents === BATCH ? 0 : spread(PARTITIONS_EVERY_MS)
+      return row!.gone_parents === BATCH ? 0 : this.#every(PARTITIONS_EVERY_MS)
     }),
   ]
+  readonly #rescuing = this.#duties[1]!
+  #place = 0
   #orphansAt = 0
 
   constructor(options: DutiesOptions) {
@@ -75,13 +86,37 @@ export class Duties extends Service {
     this.#aftermath = new Aftermath(options)
   }
 
-  /** Something falls due in this many milliseconds. */
+  /** Something falls due in this many milliseconds, and this worker was notified of it. */
   hint(ms: number): void {
+    this.#sooner(this.#due, ms)
+  }
+
+  /** A poll has found that this is what falls due next. */
+  found(ms: number): void {
+    if (this.#place <= 1) this.hint(Math.max(ms, 0) + this.#place * SECOND_AFTER_MS)
+    else if (ms < -OTHERS_AFTER_MS) this.hint(0)
+  }
+
+  /** The worker's place among the live ones, from 0, and in how many milliseconds the next of the others is lost, unless it beats again. */
+  fleet(place: number, nextLossMs: number | null): void {
+    this.#place = place
+    const wait =
+      nextLossMs === null ? Number.POSITIVE_INFINITY : Math.max(nextLossMs, 0) + 10 + Math.min(place * RESCUE_STEP_MS, this.#options.rescueWithinMs)
+    // Later than the last beat said, as long as the others beat.
+    this.#rescuing.at = Math.min(this.#orphansAt, performance.now() + wait)
+    this.wake()
+  }
+
+  #sooner(duty: Duty, ms: number): void {
     const at = performance.now() + ms
-    if (at < this.#due.at) {
-      this.#due.at = at
-      this.wake()
-    }
+    if (at >= duty.at) return
+    duty.at = at
+    this.wake()
+  }
+
+  /** Of what the first worker does as often as this; a tenth more or less, so that workers that started together do not stay in step. */
+  #every(ms: number): number {
+    return ms * (0.9 + 0.2 * Math.random()) * Math.min(this.#place + 1, MOST_SELDOM)
   }
 
   protected override async onStart(): Promise<void> {
@@ -107,12 +142,12 @@ export class Duties extends Service {
       duty.at = Math.min(duty.at, performance.now() + next)
     }
     const next = Math.min(...this.#duties.map((duty) => duty.at))
-    return Math.max(0, Math.min(next - performance.now(), this.#options.pollMs))
+    return Math.max(0, next - performance.now())
   }
 
   /** Promotes, expires and fires until nothing is late. */
   async #runDue(): Promise<number> {
-    const { runner, statements, pollMs } = this.#options
+    const { runner, statements } = this.#options
     for (;;) {
       const asked = performance.now()
       const [due] = await runner.run<DueRow>(statements.next_due)
@@ -122,7 +157,7 @@ export class Duties extends Service {
         due?.expiry ?? Number.POSITIVE_INFINITY,
         due?.schedule ?? Number.POSITIVE_INFINITY,
       )
-      if (next > 0) return asked + Math.min(next, spread(pollMs)) - performance.now()
+      if (next > 0) return this.#place > 1 ? Number.POSITIVE_INFINITY : asked + next + this.#place * SECOND_AFTER_MS - performance.now()
       let failure: unknown
       let did = false
       for (const [late, work] of [
@@ -169,8 +204,8 @@ export class Duties extends Service {
   async #runRescue(): Promise<number> {
     const orphans = performance.now() >= this.#orphansAt
     if (await this.#rescue(orphans)) return 0
-    if (orphans) this.#orphansAt = performance.now() + this.#options.orphansEveryMs
-    return spread(this.#options.rescueEveryMs)
+    if (orphans) this.#orphansAt = performance.now() + this.#every(this.#options.orphansEveryMs)
+    return this.#orphansAt - performance.now()
   }
 
   /** True when there may be more to take back. */
@@ -192,11 +227,6 @@ export class Duties extends Service {
 
 function duty(name: string, work: () => Promise<number>): Duty {
   return { name, at: 0, pause: new RetryPause(), work }
-}
-
-/** A tenth more or less, so that workers that started together do not stay in step. */
-function spread(ms: number): number {
-  return ms * (0.9 + 0.2 * Math.random())
 }
 
 interface DueRow {

@@ -36,10 +36,26 @@ export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   /** Nothing that was claimed is ours any more, or may be relied on. */
   readonly lostAll: (why: string) => void
   readonly cancelled: (ids: readonly string[]) => void
+  /** May it be woken by notifications now? */
+  readonly listens: () => boolean
+  /** It is known that it may be woken, and was not before: hints for it begin to come, and what came before has to be looked for. */
+  readonly listening: () => void
+  /** How it stands among the live workers, as of this beat. */
+  readonly fleet: (fleet: Fleet) => void
   /** A migration has closed the schema to this version of the package. */
   readonly outdated: () => void
   /** Alive again after it was fenced. */
   readonly revived: () => void
+}
+
+/** A worker among the live ones. */
+export interface Fleet {
+  /** Its place: 0 for the first. The first two keep the time for all. */
+  readonly place: number
+  /** How many others there are. */
+  readonly others: number
+  /** Milliseconds until the next of the others is to be taken for dead unless it beats again; null: there is no other. */
+  readonly nextLossMs: number | null
 }
 
 export class Heartbeat extends Service {
@@ -51,6 +67,8 @@ export class Heartbeat extends Service {
   #leaseEnd: NodeJS.Timeout | undefined
   /** Tasks of runs that have ended since the last beat and took long: one of them may have blocked the event loop. */
   readonly #longRuns = new Set<string>()
+  /** What its row says. */
+  #listens = false
 
   constructor(options: HeartbeatOptions) {
     super({ ...options, name: "heartbeat" })
@@ -65,6 +83,11 @@ export class Heartbeat extends Service {
   /** Whether what was claimed may be relied on to be ours still: false also when a blocked event loop has kept the lease's end from being noticed. */
   get holdsLease(): boolean {
     return !this.#fenced && performance.now() - this.#lastBeat < this.#options.leaseMs
+  }
+
+  /** Beats at once: something that its row says has changed. */
+  now(): void {
+    this.wake()
   }
 
   /** A handler has returned. */
@@ -117,20 +140,24 @@ export class Heartbeat extends Service {
     // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
     const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every && !run.decided)
     try {
-      const [row] = await runner.run<{ cancelled: string[] | null; lost: number[] | null; versions: [version: number, min: number] | null }>(
-        { ...statements.heartbeat, values: [workerId, this.#options.running(), known.map((r) => r.id), known.map((r) => r.row.lease)] },
-        every,
-      )
+      const listens = this.#options.listens()
+      const values = [workerId, this.#options.running(), known.map((r) => r.id), known.map((r) => r.row.lease), listens]
+      const [row] = await runner.run<BeatRow>({ ...statements.heartbeat, values }, every)
+      const began = listens && !this.#listens
+      this.#listens = listens
       if (row === undefined) {
         this.#options.lostAll("the worker was taken for dead")
         await this.#options.register()
       } else {
+        const [place, others, nextLossMs] = row.fleet
+        this.#options.fleet({ place: Number(place), others: Number(others), nextLossMs })
         const gone = (row.lost ?? []).map((place) => known[place - 1]!).filter((run) => !run.decided)
         if (gone.length > 0) this.#options.lost(gone, "another worker has the job, or it was removed")
         if (row.cancelled !== null) this.#options.cancelled(row.cancelled)
         if (row.versions !== null && row.versions[1] > SCHEMA_VERSION) this.#closedOut(row.versions[0])
       }
       this.#beaten(sent)
+      if (began) this.#options.listening()
       if (this.#fenced) {
         this.#fenced = false
         this.logger.info("the worker reaches its database again")
@@ -162,4 +189,11 @@ export class Heartbeat extends Service {
       { tasks },
     )
   }
+}
+
+interface BeatRow {
+  readonly cancelled: string[] | null
+  readonly lost: number[] | null
+  readonly versions: [version: number, min: number] | null
+  readonly fleet: [place: number, others: number, nextLossMs: number | null]
 }

@@ -35,6 +35,17 @@ export class QueueLanes {
     return this.#lanes.length > 0
   }
 
+  /** Whether this lane is one of those that are read. */
+  has(priority: number): boolean {
+    return this.#lanes.some((lane) => lane.priority === priority)
+  }
+
+  /** The first lane that may have jobs, and from where on. */
+  first(): { readonly priority: number; readonly seq: number } | undefined {
+    const lane = this.#lanes[0]
+    return lane === undefined ? undefined : { priority: lane.priority, seq: lane.cursor + 1 }
+  }
+
   /**
    * There may be work in this lane from `seq` on; `sure`: it was seen. Anyone may send a notification: what Postgres could not read is no hint, and a
    * flood of lanes must not stand before the real ones. False: there are too many to keep this one, so a sweep has to look.

@@ -15,6 +15,8 @@ export interface RegistrationOptions {
   readonly workerId: string
   readonly leaseMs: number
   readonly queues: readonly string[]
+  /** May it be woken by notifications now? */
+  readonly listens: () => boolean
 }
 
 export class Registration {
@@ -37,7 +39,10 @@ export class Registration {
   async register(): Promise<void> {
     const { runner, statements, workerId, leaseMs, queues } = this.#options
     const tasks = this.knownTasks()
-    await runner.run({ ...statements.register_worker, values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, tasks] })
+    await runner.run({
+      ...statements.register_worker,
+      values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, tasks, this.#options.listens()],
+    })
     this.#told = tasks
   }
 

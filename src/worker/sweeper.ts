@@ -16,19 +16,27 @@ export interface SweeperOptions extends Omit<ServiceOptions, "name"> {
   readonly statements: Statements
   readonly queues: readonly string[]
   readonly pollMs: number
-  readonly mayClaim: () => boolean
-  /** What it found, by queue. */
-  readonly found: (lanes: ReadonlyMap<string, readonly LaneHint[]>) => void
+  /** What a look that began at `beganAt` found, by queue, and in how many milliseconds something falls due (undefined: nothing will). */
+  readonly found: (lanes: ReadonlyMap<string, readonly LaneHint[]>, beganAt: number, dueMs: number | undefined) => void
 }
 
 const MIN_PAUSE_MS = 250
 const SHARE = 20
+
+/** A lane; or, without a queue, what falls due next. */
+interface SweepRow {
+  readonly queue: string | null
+  readonly priority: number
+  readonly seq: string | null
+}
 
 export class Sweeper extends Service {
   readonly #options: SweeperOptions
   #dueAt = 0
   /** Not before this, unless asked by `now()`. */
   #notBefore = 0
+  /** From then on sweeps have taken no more than their share of the time. */
+  #affordableAt = 0
 
   constructor(options: SweeperOptions) {
     super({ ...options, name: "sweeper" })
@@ -42,11 +50,31 @@ export class Sweeper extends Service {
     this.wake()
   }
 
+  /** A sweep at once, if sweeps have not taken too much of the time; true then. */
+  nowIfAllowed(): boolean {
+    if (performance.now() < this.#affordableAt) return false
+    this.now()
+    return true
+  }
+
   /** A sweep as soon as the budget allows. */
   soon(): void {
     if (this.#dueAt <= this.#notBefore) return
     this.#dueAt = this.#notBefore
     this.wake()
+  }
+
+  /** The lanes of these queues that have waiting jobs, and in how many milliseconds something falls due. */
+  async look(queues: readonly string[]): Promise<{ lanes: Map<string, LaneHint[]>; dueMs: number | undefined }> {
+    const { runner, statements } = this.#options
+    const rows = await runner.run<SweepRow>({ ...statements.sweep, values: [queues] })
+    const lanes = new Map<string, LaneHint[]>()
+    let dueMs: number | undefined
+    for (const { queue, priority, seq } of rows) {
+      if (queue === null) dueMs = seq === null ? undefined : Number(seq)
+      else lanes.set(queue, [...(lanes.get(queue) ?? []), { queue, priority, seq: Number(seq) }])
+    }
+    return { lanes, dueMs }
   }
 
   protected override onStart(): void {
@@ -58,22 +86,12 @@ export class Sweeper extends Service {
     if (wait > 0) return wait
     const began = performance.now()
     this.#dueAt = began + this.#options.pollMs * (0.9 + 0.2 * Math.random())
-    if (this.#options.mayClaim()) {
-      const rows = await this.#options.runner.run<{ queue: string; priority: number; seq: string }>({
-        ...this.#options.statements.sweep,
-        values: [this.#options.queues],
-      })
-      const lanes = new Map<string, LaneHint[]>()
-      for (const { queue, priority, seq } of rows) {
-        const lane = { queue, priority, seq: Number(seq) }
-        const known = lanes.get(queue)
-        if (known === undefined) lanes.set(queue, [lane])
-        else known.push(lane)
-      }
-      this.#options.found(lanes)
-    }
+    const { lanes, dueMs } = await this.look(this.#options.queues)
+    this.#options.found(lanes, began, dueMs)
     const now = performance.now()
-    this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, Math.min(SHARE * (now - began), this.#options.pollMs)))
+    const share = Math.min(SHARE * (now - began), this.#options.pollMs)
+    this.#affordableAt = now + share
+    this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, share))
     return Math.max(0, Math.max(this.#dueAt, this.#notBefore) - now)
   }
 }

@@ -16,13 +16,13 @@ import type { Connected, Database } from "../postgres/database.js"
 import { isTransient } from "../postgres/failure.js"
 import { Runner } from "../postgres/pool.js"
 import { endPool } from "../postgres/pool-end.js"
-import { type Hint, parseHint } from "../postgres/wake.js"
 import { findTask } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
 import { performance, setTimeout, timeLimit } from "../timers.js"
 import { Announcer } from "./announcer.js"
 import { Cancellations } from "./cancellations.js"
-import { type ClaimHost, inTurnAfter, QueueClaimer } from "./claimer.js"
+import type { ClaimHost } from "./claim-host.js"
+import { inTurnAfter, QueueClaimer } from "./claimer.js"
 import { type Connections, toPostgres } from "./connections.js"
 import { Duties } from "./duties.js"
 import { Heartbeat } from "./heartbeat.js"
@@ -39,6 +39,7 @@ import { Runs } from "./runs.js"
 import { type Settlement, Settler, type Verdict } from "./settler.js"
 import { Sweeper } from "./sweeper.js"
 import type { JobMiddleware, Worker } from "./types.js"
+import { WakeUps } from "./wake-ups.js"
 
 /** What a worker takes from its client. */
 export interface WorkerContext {
@@ -77,7 +78,7 @@ export class QueueWorker implements Worker {
   readonly #sweeper: Sweeper
   readonly #progress: Progress
   readonly #lostClaims: LostClaims
-  readonly #listener: ReturnType<Connections["listener"]>
+  readonly #wakeUps: WakeUps
   #undo: (() => void)[] = []
   #markStopped: () => void = () => undefined
   #paused = false
@@ -113,7 +114,8 @@ export class QueueWorker implements Worker {
     )
     this.#transactions = new JobTransactions({ ...common, connector: connected.connector, most: slots, answerMs: options.answerMs })
     const queues = [...options.queues.keys()]
-    this.#registration = new Registration({ ...common, leaseMs: options.leaseMs, queues })
+    const listens = (): boolean => this.#wakeUps.live && !this.#paused && this.#stopping === undefined
+    this.#registration = new Registration({ ...common, leaseMs: options.leaseMs, queues, listens })
     this.#host = {
       workerId: this.id,
       around: context.around,
@@ -141,6 +143,9 @@ export class QueueWorker implements Worker {
       start: (row, slot) => this.#runs.start(row, slot, findTask(row.task) as TaskSpec),
       release: (rows, slot) => this.#release(rows, slot),
       lookAround: () => this.#sweeper.soon(),
+      lookNow: () => this.#sweeper.nowIfAllowed(),
+      shared: false,
+      relay: (lane, level) => notifier.relay(lane, level, this.id),
       failed: (error) => this.#claimFailed(error),
     }
     for (const [queue, concurrency] of options.queues) {
@@ -170,22 +175,30 @@ export class QueueWorker implements Worker {
       },
       cancelled: (ids) => this.#cancellations.told(ids),
       outdated: () => void this.drain(),
-      revived: () => this.#sweeper.now(),
+      revived: () => this.#lookFirst(),
+      listens,
+      listening: () => {
+        this.#sweeper.now()
+        notifier.joined()
+      },
+      fleet: ({ place, others, nextLossMs }) => {
+        claimHost.shared = others > 0
+        this.#duties.fleet(place, nextLossMs)
+      },
     })
     this.#duties = new Duties({
       ...common,
-      pollMs: options.pollMs,
       // Found dead within an eighth of the lease: on stock settings a killed worker's jobs run again within 25 s.
-      rescueEveryMs: options.leaseMs / 8,
+      rescueWithinMs: options.leaseMs / 8,
       orphansEveryMs: options.leaseMs * 2,
     })
     this.#sweeper = new Sweeper({
       ...common,
       queues,
       pollMs: options.pollMs,
-      mayClaim: () => this.#mayClaim(),
-      found: (lanes) => {
-        for (const claimer of this.#claimers.values()) claimer.swept(lanes.get(claimer.queue) ?? [])
+      found: (lanes, beganAt, dueMs) => {
+        for (const claimer of this.#claimers.values()) claimer.swept(lanes.get(claimer.queue) ?? [], beganAt)
+        if (dueMs !== undefined) this.#duties.found(dueMs)
       },
     })
     this.#progress = new Progress({
@@ -201,16 +214,21 @@ export class QueueWorker implements Worker {
         ...this.#settler.leases(),
       ],
     })
-    this.#listener = connections.listener({
+    this.#wakeUps = new WakeUps({
+      ...common,
+      connections,
       connector: connected.listenConnector,
-      channels: [database.names.channel],
-      logger,
-      onNotification: (_channel, payload) => {
-        const hint = parseHint(payload, database.self)
-        if (hint !== undefined) this.#onHint(hint)
+      claimers: this.#claimers,
+      sweeper: this.#sweeper,
+      duties: this.#duties,
+      cancellations: this.#cancellations,
+      up: () => {
+        this.#lookFirst()
+        this.#duties.hint(0)
+        this.#heartbeat.now()
       },
-      onLive: () => this.#caughtUp(),
-      onDown: () => undefined,
+      down: () => this.#heartbeat.now(),
+      joined: () => void (claimHost.shared = true),
     })
   }
 
@@ -228,9 +246,8 @@ export class QueueWorker implements Worker {
       if (this.#stopping !== undefined) return await this.#stopping
       this.#undo.push(containRejections(this.#logger))
       if (this.#options.signals) this.#undo.push(drainOnSignals(this, this.#logger))
-      this.#undo.push(this.#context.database.hub.listen(keepContext((hint: Hint) => this.#onHint(hint))))
-      // Not waited for: behind a pooler it takes seconds to find that notifications do not arrive, and polling works meanwhile.
-      this.#listener.start().catch((error: unknown) => this.#logger.error("the listener could not start", { error }))
+      this.#undo.push(this.#wakeUps.start(this.#context.database.hub))
+      for (const claimer of this.#claimers.values()) claimer.hold()
       this.#started = true
       await this.#sweeper.start()
     } catch (error) {
@@ -257,12 +274,20 @@ export class QueueWorker implements Worker {
 
   pause(): void {
     this.#paused = true
+    this.#heartbeat.now()
     for (const claimer of this.#claimers.values()) claimer.releaseAll()
   }
 
   resume(): void {
     if (!this.#paused) return
     this.#paused = false
+    this.#heartbeat.now()
+    this.#lookFirst()
+  }
+
+  /** Nothing is claimed before it is known what waits. */
+  #lookFirst(): void {
+    for (const claimer of this.#claimers.values()) claimer.hold()
     this.#sweeper.now()
   }
 
@@ -282,8 +307,6 @@ export class QueueWorker implements Worker {
     if (this.#options.concurrency === Number.POSITIVE_INFINITY) this.#claimers.get(queue)!.pump()
     else for (const claimer of inTurnAfter(queue, [...this.#claimers.values()])) claimer.pump()
   }
-
-  // ── Running ──────────────────────────────────────────────────────────────────────────────────────────────────────────
 
   #decided(run: Run, outcome: Outcome): void {
     this.#progress.forget(run)
@@ -318,33 +341,6 @@ export class QueueWorker implements Worker {
     this.#announcer.progressed(run, fraction, data)
   }
 
-  // ── What others tell ─────────────────────────────────────────────────────────────────────────────────────────────────
-
-  #onHint(hint: Hint): void {
-    switch (hint.kind) {
-      case "lane":
-        this.#claimers.get(hint.lane.queue)?.hint(hint.lane)
-        return
-      case "due":
-        this.#duties.hint(hint.ms)
-        return
-      case "cancel":
-        this.#cancellations.told(hint.ids)
-        return
-      case "subscribed":
-        this.#context.events.seen(true)
-        return
-      case "queue":
-        if (this.#claimers.has(hint.queue)) this.#sweeper.now()
-    }
-  }
-
-  /** Notifications may have been missed. */
-  #caughtUp(): void {
-    this.#sweeper.now()
-    this.#duties.hint(0)
-  }
-
   #claimFailed(error: unknown): void {
     // Claims pause for a second, and the sweep after it finds the work again.
     this.#claimPauseUntil = performance.now() + 1_000
@@ -353,11 +349,11 @@ export class QueueWorker implements Worker {
     setTimeout(() => this.#sweeper.now(), 1_010).unref()
   }
 
-  // ── Start and end ────────────────────────────────────────────────────────────────────────────────────────────────────
-
   async #shutDown(patienceMs: number, wasStarted: boolean): Promise<void> {
     const claimers = [...this.#claimers.values()]
     for (const claimer of claimers) claimer.releaseAll()
+    this.#heartbeat.now()
+    await this.#wakeUps.closeGuard()
     await this.#sweeper.stop()
     await Promise.all(claimers.map((claimer) => claimer.claimed()))
     for (const claimer of claimers) claimer.releaseAll()
@@ -377,10 +373,10 @@ export class QueueWorker implements Worker {
       this.#duties.stop(),
       this.#heartbeat.stop(),
       this.#settler.stop(),
-      this.#listener.close(),
+      this.#wakeUps.close(),
     ])
     for (const undo of this.#undo.splice(0)) undo()
-    for (const claimer of claimers) claimer.limited.close()
+    for (const claimer of claimers) claimer.close()
     try {
       // Its row is what its jobs are rescued by: it goes only when none is left.
       if (drained) await this.#lostClaims.last().then(() => this.#registration.deregister())

@@ -244,6 +244,7 @@ create table tusk.workers (
   version text not null,
   queues text[] not null,
   tasks text[] not null,
+  listens boolean,
   constraint workers_pkey PRIMARY KEY (id)
 );
 
@@ -278,7 +279,8 @@ begin
   commit;
   told := pg_notification_queue_usage() <= 0.5;
   if told then
-    perform set_config('synchronous_commit', 'off', true), pg_notify(channel, json_build_array('j', in_queue, in_priority, seq, '@' || self)::text);
+    perform set_config('synchronous_commit', 'off', true);
+    perform tusk.wake_lane(channel, in_queue, in_priority, seq, '@' || split_part(self, ' ', 1), nullif(split_part(self, ' ', 2), '')::uuid);
     commit;
   end if;
   perform tusk.flush_log();
@@ -469,5 +471,20 @@ CREATE OR REPLACE FUNCTION tusk.uuid_v7()
 CREATE OR REPLACE FUNCTION tusk.wake(channel text, lanes jsonb, due_ms double precision DEFAULT NULL::double precision, mark text DEFAULT NULL::text)
  RETURNS boolean
  LANGUAGE plpgsql;
+
+CREATE OR REPLACE FUNCTION tusk.wake_due(channel text, ms double precision, mark text DEFAULT NULL::text)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp';
+
+CREATE OR REPLACE FUNCTION tusk.wake_lane(channel text, in_queue text, in_priority integer, in_seq bigint, mark text DEFAULT NULL::text, taker uuid DEFAULT NULL::uuid, level integer DEFAULT 0)
+ RETURNS void
+ LANGUAGE plpgsql
+ SECURITY DEFINER
+ SET search_path TO 'pg_catalog', 'pg_temp'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET jit TO 'off';
 
 -- meta: version 2, min_version 1

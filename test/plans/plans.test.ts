@@ -64,7 +64,7 @@ const HOT: readonly Hot[] = [
     name: "heartbeat",
     values: async (on) => {
       const { ids, leases } = await claimed(on)
-      return [WORKER, BATCH, ids, leases]
+      return [WORKER, BATCH, ids, leases, true]
     },
   },
   {

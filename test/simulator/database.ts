@@ -51,15 +51,21 @@ export interface Claim {
 
 interface WorkerRow {
   heartbeatAt: number
+  listens: boolean
+  readonly queues: readonly string[]
   readonly lease: number
 }
 
+const STOCK = ['"$user", public', "ISO, MDY", "postgres", "1", "on", "on", "UTF8"]
 const GROUP_LIMIT = 2
 /** A result that the server refuses. */
 export const POISON = "poison"
 const LIMITED = 32_768
 /** What does not wait for the disk, or writes nothing. */
-const UNWRITTEN = new Set(["claim", "notify", "isolation", "cancelled_runs", "sweep", "settled_before", "lost_claims", "next_due"])
+const UNWRITTEN = new Set(["claim", "wake", "isolation", "cancelled_runs", "sweep", "settled_before", "lost_claims", "next_due"])
+
+/** Sends to one worker, on its own channel, or to all, on the schema's. */
+export type Notify = (message: readonly unknown[], worker?: string) => void
 
 export class SimulatedDatabase {
   readonly jobs = new Map<string, Job>()
@@ -76,11 +82,11 @@ export class SimulatedDatabase {
   readonly #time: VirtualTime
   readonly #random: Random
   readonly #violated: (what: string) => void
-  readonly #notify: (messages: readonly string[]) => void
+  readonly #notify: Notify
   #seq = 0
   #lease = 0
 
-  constructor(options: { time: VirtualTime; random: Random; violated: (what: string) => void; notify: (messages: readonly string[]) => void }) {
+  constructor(options: { time: VirtualTime; random: Random; violated: (what: string) => void; notify: Notify }) {
     this.#time = options.time
     this.#random = options.random
     this.#violated = options.violated
@@ -173,18 +179,21 @@ export class SimulatedDatabase {
   }
 
   readonly #statements: Readonly<Record<string, (v: readonly any[], claim: Claim) => object[]>> = {
-    isolation: () => [{ level: "read committed" }],
+    // As Postgres ships them: see PINS in src/postgres/session.ts.
+    isolation: () => [Object.fromEntries([["isolation", "read committed"], ...STOCK.map((value, i) => [`setting${i}`, value])])],
     publish_tasks: () => [],
     partitions: () => [],
     prune: () => [],
     progress: () => [{ subscribed: false }],
     abandon: () => [{ gone_parents: 0, ended: null, lanes: null, due_ms: null, watched: null }],
-    notify: ([, messages]) => {
-      this.#notify(messages)
+    wake: ([, lanes, due, mark, messages]) => {
+      for (const [queue, priority, seq, taker, level] of JSON.parse(lanes)) this.wakeLane(queue, priority, seq, mark, taker, level)
+      if (due !== null) this.wakeDue(due, mark)
+      for (const message of messages) this.#notify(JSON.parse(message))
       return []
     },
-    register_worker: ([id, lease]) => {
-      this.workers.set(id, { heartbeatAt: this.#time.now, lease })
+    register_worker: ([id, lease, , , , queues, , listens]) => {
+      this.workers.set(id, { heartbeatAt: this.#time.now, lease, listens, queues })
       return []
     },
     deregister: ([id]) => {
@@ -193,16 +202,28 @@ export class SimulatedDatabase {
         if (job.state === "active" && job.worker === id) this.#violated(`a worker's row goes and ${job.id} is active`)
       return []
     },
-    heartbeat: ([id, , ids, leases]) => {
+    heartbeat: ([id, , ids, leases, listens]) => {
       const row = this.workers.get(id)
       if (row === undefined) return []
       row.heartbeatAt = this.#time.now
+      row.listens = listens
+      const others = [...this.workers].filter(([other]) => other !== id)
+      const live = others.filter(([, w]) => this.#isLive(w))
+      const before = live.filter(([other, w]) => (w.listens === listens ? other < id : w.listens))
+      const nextLoss = others.length === 0 ? null : Math.min(...others.map(([, w]) => w.heartbeatAt + w.lease)) - this.#time.now
       const mine = (i: number): boolean => this.#fenced(ids[i], leases[i], id) !== undefined
       const known = (ids as string[]).map((_, i) => i)
       const cancelled = known.filter((i) => mine(i) && this.jobs.get(ids[i])!.cancelled)
       const lost = known.filter((i) => !mine(i))
       const some = <T>(list: number[], pick: (i: number) => T): T[] | null => (list.length === 0 ? null : list.map(pick))
-      return [{ cancelled: some(cancelled, (i) => ids[i]), lost: some(lost, (i) => i + 1), versions: [SCHEMA_VERSION, SCHEMA_VERSION] }]
+      return [
+        {
+          cancelled: some(cancelled, (i) => ids[i]),
+          lost: some(lost, (i) => i + 1),
+          versions: [SCHEMA_VERSION, SCHEMA_VERSION],
+          fleet: [before.length, live.length, nextLoss],
+        },
+      ]
     },
     cancelled_runs: ([ids, leases, worker]) =>
       (ids as string[]).flatMap<object>((id, i) => {
@@ -241,16 +262,17 @@ export class SimulatedDatabase {
       return [...this.#take(taken, ++this.#lease, worker, claim), last]
     },
     sweep: ([queues]) => {
-      const lanes = new Map<string, { queue: string; priority: number; seq: string }>()
+      const lanes = new Map<string, { queue: string | null; priority: number; seq: string | null }>()
       for (const { queue, priority, group, seq } of this.#waiting((j) => queues.includes(j.queue))) {
         const lane = group === undefined ? priority : LIMITED
         if (!lanes.has(`${queue} ${lane}`)) lanes.set(`${queue} ${lane}`, { queue, priority: lane, seq: String(group === undefined ? seq : 0) })
       }
-      return [...lanes.values()]
+      const due = this.#dueAt()
+      return [...lanes.values(), { queue: null, priority: 0, seq: due === Number.POSITIVE_INFINITY ? null : String(Math.ceil(due - this.#time.now)) }]
     },
     settle: ([worker, ids, leases, outcomes, delays, results]) => {
       const list = (words: string | string[]): string[] => (typeof words !== "string" ? words : words === "{}" ? [] : words.slice(1, -1).split(","))
-      if ((results as string | null)?.includes(POISON)) {
+      if (JSON.stringify(results).includes(POISON)) {
         throw Object.assign(new Error("unsupported Unicode escape sequence"), { code: "22P05" })
       }
       return [this.#settle(worker, list(ids), list(leases), list(outcomes), delays)]
@@ -266,7 +288,8 @@ export class SimulatedDatabase {
       }),
     lost_claims: ([worker, olderThanMs, held]) => {
       const lost = [...this.jobs.values()].filter(
-        (j) => j.state === "active" && j.worker === worker && j.startedAt < this.#time.now - olderThanMs && !held.includes(String(j.lease)),
+        (j) =>
+          j.state === "active" && j.worker === worker && j.startedAt < this.#time.now - olderThanMs && !held.map(String).includes(String(j.lease)),
       )
       return lost.map(({ id, lease }) => ({ id, lease: String(lease) }))
     },
@@ -314,6 +337,41 @@ export class SimulatedDatabase {
       const any = dead.length > 0 || lost.length > 0
       return [{ rescued: [], ended: null, workers: any ? dead : null, lanes: lanesOf(again), due_ms: null, watched: null }]
     },
+  }
+
+  #dueAt(): number {
+    return Math.min(
+      ...[...this.jobs.values()].map((job) =>
+        job.state === "active" ? Number.POSITIVE_INFINITY : job.state === "delayed" ? Math.min(job.runAt, job.expiresAt) : job.expiresAt,
+      ),
+    )
+  }
+
+  #isLive(row: WorkerRow): boolean {
+    return row.heartbeatAt > this.#time.now - row.lease
+  }
+
+  /** As sql/functions/wake_lane.sql. */
+  wakeLane(queue: string, priority: number, seq: number, mark?: string, taker: string | null = null, level = 0): void {
+    const live = [...this.workers].filter(([, w]) => w.listens && w.queues.includes(queue) && this.#isLive(w)).map(([id]) => id)
+    const taken = taker !== null && (this.workers.get(taker)?.queues.includes(queue) ?? false)
+    const others = this.#random.shuffle(live.filter((id) => id !== taker))
+    const meant = level > 0 || !taken ? others.slice(0, 4 ** level) : []
+    for (const [i, id] of meant.entries()) this.#notify(["j", queue, priority, seq, level, i === 0], id)
+    const guard = live.filter((id) => !meant.includes(id) && !(taken && id === taker)).sort()[0]
+    if (guard !== undefined) this.#notify(["g", queue, priority, seq], guard)
+    if (meant.length === 0 && !taken) this.#notify(["j", queue, priority, seq, ...(mark === undefined ? [] : [mark])])
+  }
+
+  /** As sql/functions/wake_due.sql. */
+  wakeDue(ms: number, mark?: string): void {
+    const keepers = [...this.workers]
+      .filter(([, w]) => w.listens && this.#isLive(w))
+      .map(([id]) => id)
+      .sort()
+      .slice(0, 2)
+    for (const id of keepers) this.#notify(["d", Math.ceil(ms)], id)
+    if (keepers.length === 0) this.#notify(["d", Math.ceil(ms), ...(mark === undefined ? [] : [mark])])
   }
 
   #settle(

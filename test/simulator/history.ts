@@ -64,7 +64,7 @@ class History {
       this.#say(() => `VIOLATION ${what}`)
       this.violation ??= what
     }
-    this.#database = new SimulatedDatabase({ time: this.time, random, violated, notify: (messages) => this.#notify(messages) })
+    this.#database = new SimulatedDatabase({ time: this.time, random, violated, notify: (message, worker) => this.#notify(message, worker) })
     this.#network = new Network({ time: this.time, random, database: this.#database, trace: this.#say })
     this.#stage = {
       network: this.#network,
@@ -193,8 +193,8 @@ class History {
       this.time.in(random.chance(0.1) && !held ? random.next() * 300 : 0, () => {
         const job = this.#database.insert(draft)
         this.#say(() => `${job.id} enqueued: ${task}, priority ${job.priority}, seq ${job.seq}`)
-        if (draft.delayMs > 0) this.#notify([JSON.stringify(["d", draft.delayMs])])
-        else this.#notify([JSON.stringify(["j", queue, limited ? 32_768 : job.priority, limited ? 0 : job.seq])])
+        if (draft.delayMs > 0) this.#database.wakeDue(draft.delayMs)
+        else this.#database.wakeLane(queue, limited ? 32_768 : job.priority, limited ? 0 : job.seq)
       })
     }
   }
@@ -209,13 +209,13 @@ class History {
       case 1: {
         say(`cancelled: ${some.join(", ")}`)
         const running = some.filter((id) => this.#database.cancel(id))
-        if (running.length > 0) this.#notify([JSON.stringify(["c", running])])
+        if (running.length > 0) this.#notify(["c", running])
         return
       }
       case 2:
         say(`removed: ${some.join(", ")}`)
         for (const id of some) this.#database.remove(id)
-        this.#notify([JSON.stringify(["c", some])])
+        this.#notify(["c", some])
         return
       case 3: {
         const ms = random.int(100, 2 * this.#leaseMs)
@@ -305,14 +305,12 @@ class History {
     )
   }
 
-  #notify(messages: readonly string[]): void {
+  /** To all workers, or to one. */
+  #notify(message: readonly unknown[], only?: string): void {
     for (const worker of this.#workers) {
-      if (!worker.alive) continue
-      for (const message of messages) {
-        if (this.#random.chance(this.#lostHints)) continue
-        worker.notify(message)
-        if (this.#stage.storm && this.#random.chance(0.05)) worker.notify(message)
-      }
+      if (!worker.alive || (only !== undefined && worker.worker.id !== only) || this.#random.chance(this.#lostHints)) continue
+      worker.notify(message, only !== undefined)
+      if (this.#stage.storm && this.#random.chance(0.05)) worker.notify(message, only !== undefined)
     }
   }
 

@@ -175,7 +175,8 @@ export class SimulatedClient {
   query(query: string | (pg.QueryConfig & Planned)): Promise<{ rows: readonly any[] }> {
     const { network, process, watch } = this.#pool
     const { time, random, weather, database } = network
-    const { name, text, values = [], planned } = typeof query === "string" ? { name: undefined, text: query } : query
+    const { name, text, values: texts = [], planned } = typeof query === "string" ? { name: undefined, text: query } : query
+    const values = texts.map(valueOf)
     if (this.broken) return Promise.reject(new Error("Client has encountered a connection error and is not queryable"))
     const statement = name ?? NAMELESS.find(([pattern]) => pattern.test(text))?.[1] ?? text
     const claim: Claim = { answered: false }
@@ -228,6 +229,16 @@ export class SimulatedClient {
       } else time.in(network.way(), () => execute(true))
     })
   }
+}
+
+/** A parameter, which comes as text (src/postgres/values.ts), as what it says: a number, a boolean, an array of those and of texts, or a text. */
+function valueOf(text: unknown): unknown {
+  if (typeof text !== "string") return text
+  if (text === "true" || text === "false") return text === "true"
+  if (/^-?\d+(\.\d+)?$/.test(text)) return Number(text)
+  if (!text.startsWith("{") || !text.endsWith("}")) return text
+  const elements = text.slice(1, -1).matchAll(/"((?:[^"\\]|\\.)*)"|([^",]+)/gs)
+  return [...elements].map(([, quoted, plain]) => (plain === "NULL" ? null : valueOf(plain ?? quoted?.replace(/\\(.)/gs, "$1"))))
 }
 
 function brief(value: unknown): string {

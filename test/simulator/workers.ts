@@ -11,7 +11,7 @@ import { Runner } from "../../src/postgres/pool.js"
 import { statementTexts } from "../../src/postgres/sql.js"
 import { StatementNames } from "../../src/postgres/statement-names.js"
 import type { Statements } from "../../src/postgres/statements.js"
-import { Notifier, WakeHub } from "../../src/postgres/wake.js"
+import { Notifier, WakeHub, workerChannel } from "../../src/postgres/wake.js"
 import type { CheckedWorkerOptions } from "../../src/worker/options.js"
 import { QueueWorker } from "../../src/worker/worker.js"
 import type { HintWatch } from "./hints.js"
@@ -56,9 +56,12 @@ export class SimulatedWorker {
     const watches = new Map([...options.queues.keys()].map((queue) => [queue, hints(queue)]))
     this.#watches = watches
     // Before the worker itself hears of it.
-    this.hub.listen((hint) => {
-      if (hint.kind === "lane") watches.get(hint.lane.queue)?.heard(hint.lane.priority, hint.lane.seq)
-    })
+    const emit = this.hub.emit.bind(this.hub)
+    this.hub.emit = (hint) => {
+      if (hint.kind === "lane" && this.hub.taker(hint.lane.queue) !== undefined)
+        watches.get(hint.lane.queue)?.heard(hint.lane.priority, hint.lane.seq)
+      return emit(hint)
+    }
     const names = schemaNames("tusk")
     const level = (l: string) => (message: string, fields?: object) => log(l, message, fields)
     const logger = { debug: level("debug"), info: level("info"), warn: level("warn"), error: level("error") }
@@ -170,14 +173,14 @@ export class SimulatedWorker {
   }
 
   /** A notification arrives, a moment later. */
-  notify(message: string): void {
-    if (!this.#deaf) this.#network.time.in(this.#network.way(), () => !this.#deaf && this.#deliver(message), this.process)
+  notify(message: readonly unknown[], direct: boolean): void {
+    if (!this.#deaf) this.#network.time.in(this.#network.way(), () => !this.#deaf && this.#deliver(message, direct), this.process)
   }
 
-  #deliver(message: string): void {
+  #deliver(message: readonly unknown[], direct: boolean): void {
     if (this.#listener === undefined) return
-    const [kind, queue, priority, seq, from] = JSON.parse(message)
-    if (kind === "j" && from !== `@${this.name}`) this.#watches.get(queue)?.heard(priority, seq)
-    this.#listener.onNotification("tusk", message)
+    const [kind, queue, priority, seq] = message as [string, string, number, number]
+    if (kind === "j" && message.at(-1) !== `@${this.name}`) this.#watches.get(queue)?.heard(priority, seq)
+    this.#listener.onNotification(direct ? workerChannel(this.worker.id) : schemaNames("tusk").channel, JSON.stringify(message))
   }
 }

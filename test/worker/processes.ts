@@ -14,6 +14,8 @@ export interface ProcessSettings {
   listen?: NodeJS.Signals
   /** … with `once`, and before the worker starts. */
   listenFirst?: boolean
+  /** It says which events of jobs there are, from all processes. Default: true. */
+  events?: boolean
   /** How wrong its wall clock is. */
   clockMs?: number
 }

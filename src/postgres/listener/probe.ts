@@ -5,6 +5,12 @@ import type { ListenConnection } from "./connection.js"
 /** The connection answers queries, and yet notifications do not arrive on it. */
 export class DeafConnectionError extends Error {}
 
+/**
+ * Where listeners send themselves a message to see whether it arrives. One channel for all of a database: each notification wakes every session that
+ * listens to anything, so what one listener sends proves to all others too that theirs arrive (see Listener).
+ */
+export const SHARED_PROBE_CHANNEL = "pgtusk_probe"
+
 /** A message that a probe waits for. */
 interface Echo {
   readonly nonce: string
@@ -15,13 +21,14 @@ interface Echo {
 }
 
 /**
- * Finds out whether notifications arrive on a connection, by a channel that nobody else listens to and a nonce for each probe, so that neither
- * strangers nor a late echo of an older probe pass for an answer. One probe at a time, and none is repeated on a connection that did not answer.
+ * Finds out whether notifications arrive on a connection, by a nonce for each probe, so that neither strangers nor a late echo of an older probe pass for
+ * an answer. One probe at a time, and none is repeated on a connection that did not answer.
  *
  * A message to itself (`ask`) sees a dead route. It does not see a pooler in transaction mode: PgBouncer lets through what arrives within the
  * query that sends it, and drops what arrives while the session is idle. That is what `prove` is for: it has another session send.
  */
 export class Probe {
+  /** For the proof, which nobody else has to hear. */
   readonly channel: string = `pgtusk_probe_${randomBytes(8).toString("hex")}`
   readonly #timeoutMs: number
   #pending: Echo | undefined
@@ -31,7 +38,7 @@ export class Probe {
     this.#timeoutMs = timeoutMs
   }
 
-  /** To be called with each payload of the channel. */
+  /** To be called with each payload of the two channels. */
   receive(payload: string): void {
     if (payload === this.#pending?.nonce) this.#pending.arrive()
   }
@@ -40,9 +47,9 @@ export class Probe {
    * Sends a notification to itself.
    * @throws DeafConnectionError when the answer came and the notification did not; else the error that ended the connection
    */
-  async ask(connection: ListenConnection): Promise<void> {
+  async ask(connection: ListenConnection, channel: string = this.channel): Promise<void> {
     const echo = this.#begin()
-    await connection.notify(this.channel, echo.nonce, this.#timeoutMs)
+    await connection.notify(channel, echo.nonce, this.#timeoutMs)
     if (!(await this.#comes(echo, connection))) throw new DeafConnectionError(`A notification did not arrive within ${this.#timeoutMs} ms`)
   }
 
