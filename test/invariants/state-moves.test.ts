@@ -23,14 +23,14 @@ const ALLOWED = new Set([
 
 /** The database itself keeps the book, so that no way round the code goes unseen. */
 async function keepBook(): Promise<void> {
-  await g.db.query("create table book (n bigserial, tx bigint default txid_current(), id uuid, what text, state text)")
+  await g.db.query("create table public.book (n bigserial, tx bigint default txid_current(), id uuid, what text, state text)")
   await g.db.query(`create function keep_book() returns trigger language plpgsql as $$
     begin
       if tg_op = 'UPDATE' then
         if old.state = new.state then return null; end if;
       end if;
-      if tg_op <> 'INSERT' then insert into book (id, what, state) values (old.id, 'out', old.state); end if;
-      if tg_op <> 'DELETE' then insert into book (id, what, state) values (new.id, 'in', new.state); end if;
+      if tg_op <> 'INSERT' then insert into public.book (id, what, state) values (old.id, 'out', old.state); end if;
+      if tg_op <> 'DELETE' then insert into public.book (id, what, state) values (new.id, 'in', new.state); end if;
       return null;
     end $$`)
   await g.db.query("create trigger book after insert or update or delete on tusk.jobs for each row execute function keep_book()")
@@ -39,7 +39,7 @@ async function keepBook(): Promise<void> {
 
 /** The moves, and how often each was seen: from what a job was before a transaction to what it was after it, which is what others see. */
 async function readBook(): Promise<Map<string, number>> {
-  const book = await g.db.query<{ tx: string; id: string; what: string; state: string }>("select tx, id, what, state from book order by tx, n")
+  const book = await g.db.query<{ tx: string; id: string; what: string; state: string }>("select tx, id, what, state from public.book order by tx, n")
   const touched = new Map<string, { outs: string[]; ins: string[] }>()
   for (const { tx, id, what, state } of book) {
     const seen = touched.get(`${tx} ${id}`) ?? { outs: [], ins: [] }

@@ -30,9 +30,10 @@ async function ended(make: () => Promise<Job>, end: End = "failed"): Promise<Job
   }
   // As rescue ends one: without a worker that would have to be started.
   else
-    await on.db.query(`select tusk.settle(null, array[$1::uuid], null, array['failed'], null, null, array['{"name": "Error", "message": "always"}'::jsonb], null)`, [
-      job.id,
-    ])
+    await on.db.query(
+      `select tusk.settle(null, array[$1::uuid], null, array['failed'], null, null, array['{"name": "Error", "message": "always"}'::jsonb], null)`,
+      [job.id],
+    )
   expect(await job.state()).toBe(end)
   return job
 }

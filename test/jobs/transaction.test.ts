@@ -240,12 +240,13 @@ describe("the wake-up", () => {
   })
 
   test("is sent after the commit of a plain enqueue, and wakes a worker of another client", async () => {
-    const { heard } = await ear()
-    const worker = openTusk({ connectionString: on.db.url })
-    await startWorker(worker, { queues: ["shipping"], poll: "60s" })
+    const { client, heard } = await ear()
+    const worker = await startWorker(openTusk({ connectionString: on.db.url }), { queues: ["shipping"], poll: "60s" })
+    await client.query(`listen "pgtusk:${worker.id}"`)
+    await waitFor(async () => (await on.db.query("select from tusk.workers where listens")).length === 1, { what: "the worker to listen" })
     const job = await ship.with({ via: on.tusk }).enqueue(4)
     expect(await job.result({ timeout: 10 })).toBe(8)
-    await waitFor(() => heard.some((text) => text.startsWith('["j","shipping",5,')))
+    await waitFor(() => heard.some((text) => text.startsWith('["j", "shipping", 5, ')))
   })
 })
 

@@ -213,11 +213,11 @@ describe("from a trigger", () => {
     task({ name: "ship", queue: "shipping" }, async (id: number, at: Date) => {
       got.push([id, at, currentJob().headers])
     })
-    await startWorker(on.tusk, { queues: ["shipping"], poll: "60s" })
+    const worker = await startWorker(on.tusk, { queues: ["shipping"], poll: "60s" })
     const ear = await connect(on.db.url)
     const heard: string[] = []
-    ear.on("notification", ({ payload }) => heard.push(payload ?? ""))
-    await ear.query(`listen "${channel}"`)
+    ear.on("notification", ({ payload }) => JSON.parse(payload ?? "")[1] === "shipping" && heard.push(payload ?? ""))
+    for (const name of [channel, `pgtusk:${worker.id}`]) await ear.query(`listen "${name}"`)
     const client = await connect(on.db.url)
     await client.query("begin")
     await client.query("insert into orders values (1, 'a'), (2, 'b')")
@@ -230,7 +230,7 @@ describe("from a trigger", () => {
     await client.query("commit")
     await waitFor(() => got.length === 1)
     expect(got).toEqual([[3, new Date("2026-01-02T03:04:05Z"), { customer: "c" }]])
-    await waitFor(() => heard.some((text) => JSON.parse(text)[1] === "shipping"))
+    await waitFor(() => heard.length > 0)
   })
 
   test("an error in it fails the statement, as any other in a trigger", async () => {

@@ -13,7 +13,12 @@ await tusk.migrate()
 await tusk.queue("default").configure({ concurrency: 20 })
 
 const worker = await tusk.work()
-const jobs = await importOrders.enqueueMany([["acme", 1], ["acme", 2], ["acme", 3], ["globex", 1]])
+const jobs = await importOrders.enqueueMany([
+  ["acme", 1],
+  ["acme", 2],
+  ["acme", 3],
+  ["globex", 1],
+])
 console.log(await Promise.all(jobs.map((job) => job.result({ timeout: 10 }))))
 await worker.drain()
 await tusk.close()

@@ -8,5 +8,8 @@ await digest.with({ queue: "mail", retries: 2 }).schedule("daily-digest", { cron
 const schedule = await tusk.schedules.get("daily-digest")
 console.log(schedule?.task, schedule?.queue, schedule?.paused)
 const next = await tusk.schedules.preview("daily-digest", 3)
-console.log(next.length, next.every((at) => at.getMinutes() === 0))
+console.log(
+  next.length,
+  next.every((at) => at.getMinutes() === 0),
+)
 await tusk.close()
