@@ -20,8 +20,11 @@ export interface Project {
   remove(): Promise<void>
 }
 
-/** Packs a copy of the repository, `prepack` and all, and installs the tarball with npm in an empty project. */
-export async function packedProject(): Promise<Project> {
+/** For installs: nothing waits for long on a registry that does not answer, and nothing of a package runs. */
+export const INSTALL = ["install", "--prefer-offline", "--no-audit", "--no-fund", "--ignore-scripts", "--fetch-retries=2", "--fetch-timeout=60000"]
+
+/** Packs a copy of the repository, `prepack` and all, and installs the tarball with npm in an empty project, with `packages` beside it. */
+export async function packedProject(packages: readonly string[] = []): Promise<Project> {
   const home = await mkdtemp(join(await realpath(tmpdir()), "pgtusk-package-"))
   try {
     const copy = join(home, "copy")
@@ -35,7 +38,7 @@ export async function packedProject(): Promise<Project> {
     await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
     // Types of Node as any project in TypeScript has them; of the version that is in npm's cache since the repository was installed.
     const { version } = JSON.parse(await readFile(join(root, "node_modules/@types/node/package.json"), "utf8"))
-    await run(folder, "npm", ["install", "--prefer-offline", "--no-audit", "--no-fund", tarball, `@types/node@${version}`])
+    await run(folder, "npm", [...INSTALL, tarball, `@types/node@${version}`, ...packages])
     return {
       tarball,
       folder,
@@ -51,7 +54,7 @@ export async function packedProject(): Promise<Project> {
 /** Runs a program; its standard output. */
 export function run(cwd: string, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
   return new Promise((resolve, reject) => {
-    execFile(command, args, { cwd, env: { ...outside(), ...env }, timeout: 240_000, maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) => {
+    execFile(command, args, { cwd, env: { ...outside(), ...env }, timeout: 420_000, maxBuffer: 16 * 1024 * 1024 }, (error, stdout, stderr) => {
       if (error === null) resolve(stdout)
       else reject(new Error(`${command} ${args.join(" ")}: ${error.code ?? error.signal}\n${stdout}\n${stderr}`))
     })

@@ -1,0 +1,103 @@
+/** The package in other people's builds: bundled by their tools, run where nothing else is, and beside other versions of its dependencies. */
+import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises"
+import { join } from "node:path"
+import { fileURLToPath } from "node:url"
+import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { INSTALL, type Project, packedProject, run } from "../package/project.js"
+import { createDatabase } from "../support/database.js"
+
+const MINUTES = 60_000
+/** Exact, so that a red test is ours. All of them run on Node.js 20. */
+const TOOLS = [
+  "esbuild@0.28.2",
+  "rollup@4.68.8",
+  "@rollup/plugin-node-resolve@16.0.3",
+  "@rollup/plugin-commonjs@28.0.9",
+  "@rollup/plugin-json@6.1.0",
+  "webpack@5.113.0",
+]
+const GREETED = "Hello, Ada (attempt 1)\n"
+const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url))
+
+let project: Project
+beforeAll(async () => {
+  project = await packedProject(TOOLS)
+  for (const name of ["app.mjs", "tasks.mjs", "esbuild.mjs", "rollup.config.mjs", "webpack.mjs"])
+    await copyFile(fixture(name), join(project.folder, name))
+}, 8 * MINUTES)
+afterAll(() => project?.remove())
+
+/** A folder outside of the project, so that what runs in it finds no package but those it is given. */
+async function emptyFolder(name: string): Promise<string> {
+  const folder = join(project.folder, "..", name)
+  await mkdir(folder, { recursive: true })
+  return folder
+}
+
+/** Runs a program on a database of its own. */
+async function runOnDatabase(folder: string, program: string, args: readonly string[] = []): Promise<string> {
+  const db = await createDatabase({ migrated: false })
+  try {
+    return await run(folder, program, args, { DATABASE_URL: db.url })
+  } finally {
+    await db.close()
+  }
+}
+
+const node = (folder: string, file: string): Promise<string> => runOnDatabase(folder, process.execPath, [file])
+
+describe("a bundle alone in its folder migrates and runs a job", () => {
+  test.each([
+    ["esbuild, CommonJS", "cjs.cjs", { format: "cjs" }],
+    ["esbuild, CommonJS, minified", "minified.cjs", { format: "cjs", minify: true }],
+    [
+      "esbuild, ES module, with require() from createRequire",
+      "esm.mjs",
+      { format: "esm", banner: { js: 'import { createRequire as toRequire } from "node:module"; const require = toRequire(import.meta.url);' } },
+    ],
+  ])("%s", { timeout: 3 * MINUTES }, async (_, file, options) => {
+    const folder = await emptyFolder("esbuild")
+    await project.run(process.execPath, ["esbuild.mjs", "app.mjs", join(folder, file), JSON.stringify(options)])
+    expect(await node(folder, file)).toBe(GREETED)
+  })
+
+  test("Rollup", { timeout: 4 * MINUTES }, async () => {
+    const folder = await emptyFolder("rollup")
+    await project.run(process.execPath, ["node_modules/rollup/dist/bin/rollup", "-c", "rollup.config.mjs", "-o", join(folder, "app.mjs")])
+    expect(await node(folder, "app.mjs")).toBe(GREETED)
+  })
+
+  test("webpack, in production mode", { timeout: 4 * MINUTES }, async () => {
+    const folder = await emptyFolder("webpack")
+    await project.run(process.execPath, ["webpack.mjs", folder])
+    expect(await node(folder, "app.cjs")).toBe(GREETED)
+  })
+})
+
+describe("two bundles of one module in one process are one task", () => {
+  test.each([
+    ["the library outside of both", { packages: "external" }],
+    ["the library outside of both, minified", { packages: "external", minify: true }],
+  ])("%s", { timeout: 3 * MINUTES }, async (_, options) => {
+    await copyFile(fixture("two-bundles.mjs"), join(project.folder, "two-bundles.mjs"))
+    for (const name of ["page", "route"]) {
+      await project.run(process.execPath, ["esbuild.mjs", "tasks.mjs", `${name}.mjs`, JSON.stringify({ format: "esm", ...options })])
+    }
+    expect(await node(project.folder, "two-bundles.mjs")).toBe("[ 3, 7 ]\n")
+  })
+})
+
+describe("other versions of what the library depends on, in the application", () => {
+  test("pg 8.8.0, kysely 0.27 and zod 3: a job, LISTEN, and a pool of that pg", { timeout: 8 * MINUTES }, async () => {
+    const folder = await emptyFolder("versions")
+    await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
+    await run(folder, "npm", [...INSTALL, project.tarball, "pg@8.8.0", "kysely@0.27.6", "zod@3.25.76"])
+    const installed = async (path: string): Promise<string> =>
+      JSON.parse(await readFile(join(folder, "node_modules", path, "package.json"), "utf8")).version
+    expect([await installed("pg"), await installed("kysely"), await installed("zod")]).toEqual(["8.8.0", "0.27.6", "3.25.76"])
+    expect(await installed("pgtusk/node_modules/pg")).not.toBe("8.8.0")
+    expect(await installed("pgtusk/node_modules/kysely")).not.toBe("0.27.6")
+    await copyFile(fixture("versions.mjs"), join(folder, "versions.mjs"))
+    expect(await node(folder, "versions.mjs")).toBe("2\nlistening\n2\nlistening\nrefused\n")
+  })
+})
