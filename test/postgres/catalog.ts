@@ -8,7 +8,7 @@ export async function catalogOf(db: TestDatabase, schema = "tusk"): Promise<stri
      union all
      select format('column %s.%s %s %s %s', c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, pg_get_expr(d.adbin, d.adrelid))
      from s, pg_class c join pg_attribute a on a.attrelid = c.oid left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
-     where relnamespace = s.oid and a.attnum > 0 and c.relkind in ('r', 'p')
+     where relnamespace = s.oid and a.attnum > 0 and not a.attisdropped and c.relkind in ('r', 'p')
      union all
      select format('index %s', pg_get_indexdef(i.indexrelid)) from s, pg_index i join pg_class c on c.oid = i.indrelid where c.relnamespace = s.oid
      union all
