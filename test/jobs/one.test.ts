@@ -71,15 +71,19 @@ test("nobody is woken where the call says so", async () => {
 })
 
 test("I1: a wake-up that fails after the commit leaves the job stored once, and the call resolves", async () => {
-  await on.db.query("create schema evil")
+  const [whole] = await on.db.query<{ text: string }>("select pg_get_functiondef('tusk.wake_lane'::regproc) as text")
   await on.db.query(
-    `create function evil.pg_notify(text, text) returns void language plpgsql as $$ begin raise exception 'canceled' using errcode = '57014'; end $$`,
+    whole!.text.replace(/AS \$function\$.*\$function\$/s, () => "AS $$ begin raise exception 'canceled' using errcode = '57014'; end $$"),
   )
-  const view = await opened("-c search_path=evil,pg_catalog")
-  const job = await view.enqueue(1)
-  expect([pool.count(CALL), pool.count("add_jobs")]).toEqual([1, 1])
-  expect(job.created).toBe(true)
-  expect((await stored()).map((row) => row.args)).toEqual([[1]])
+  try {
+    const view = await opened()
+    const job = await view.enqueue(1)
+    expect([pool.count(CALL), pool.count("add_jobs")]).toEqual([1, 1])
+    expect(job.created).toBe(true)
+    expect((await stored()).map((row) => row.args)).toEqual([[1]])
+  } finally {
+    await on.db.query(whole!.text)
+  }
 })
 
 test("I1: so does one whose repeat fails in passing: whoever tries again looks for the job too", async () => {

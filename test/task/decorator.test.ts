@@ -193,11 +193,12 @@ describe.each(compiled)("%s", (_, code) => {
     expect(() => defineOnClass(task)).toThrow("@task is on the class Whole; it goes on methods")
   })
 
-  test("two classes with one task name are refused", async () => {
+  test("a class that is evaluated twice is the same one; something else with the name of one of its tasks is refused", async () => {
     const { define } = await load()
     const prefix = freshPrefix()
     define(task, prefix)
-    expect(() => define(task, prefix)).toThrow(DuplicateTaskError)
+    expect(() => define(task, prefix)).not.toThrow()
+    expect(() => task({ name: `${prefix}.send`, queue: "mail", retries: 3 }, () => "not that method")).toThrow(DuplicateTaskError)
   })
 })
 
