@@ -35,7 +35,7 @@ async function emptyFolder(name: string): Promise<string> {
 }
 
 /** Runs a program on a database of its own. */
-async function runOnDatabase(folder: string, program: string, args: readonly string[] = []): Promise<string> {
+async function runOnDatabase(folder: string, program: string, args: readonly string[]): Promise<string> {
   const db = await createDatabase({ migrated: false })
   try {
     return await run(folder, program, args, { DATABASE_URL: db.url })
@@ -99,5 +99,23 @@ describe("other versions of what the library depends on, in the application", ()
     expect(await installed("pgtusk/node_modules/kysely")).not.toBe("0.27.6")
     await copyFile(fixture("versions.mjs"), join(folder, "versions.mjs"))
     expect(await node(folder, "versions.mjs")).toBe("2\nlistening\n2\nlistening\nrefused\n")
+  })
+})
+
+describe("Jest 30 with its stock settings, in a CommonJS project", () => {
+  test("import() in a test, and a test that is an ES module, with --experimental-vm-modules", { timeout: 10 * MINUTES }, async () => {
+    const folder = await emptyFolder("jest")
+    await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true }))
+    await run(folder, "npm", [...INSTALL, project.tarball, "jest@30.5.2"])
+    await copyFile(fixture("jest-job.js"), join(folder, "job.test.js"))
+    await copyFile(fixture("jest-module.mjs"), join(folder, "module.test.mjs"))
+    const db = await createDatabase()
+    try {
+      const env = { DATABASE_URL: db.url, NODE_OPTIONS: "--experimental-vm-modules" }
+      const args = ["node_modules/jest/bin/jest.js", "--runInBand", "--json"]
+      expect(JSON.parse(await run(folder, process.execPath, args, env))).toMatchObject({ success: true, numPassedTests: 2, numTotalTests: 2 })
+    } finally {
+      await db.close()
+    }
   })
 })
