@@ -6,10 +6,10 @@
  * Invariants: a call's jobs are stored all or none; the order of the calls is the order of their jobs' seq; a call that cannot be stored fails
  * alone; a statement whose answer was lost is repeated with the same ids, which changes nothing if it had been committed.
  */
-import { ConnectionError, InvalidOptionError, UnknownJobError } from "../errors.js"
+import { ConnectionError, InvalidOptionError, TuskError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { Executor } from "../postgres/executor.js"
-import { connectionError, isTransient } from "../postgres/failure.js"
+import { connectionError, isConnectionLoss, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import { patiently } from "../postgres/patience.js"
 import type { Runner } from "../postgres/pool.js"
@@ -51,6 +51,10 @@ interface Batch {
   values: readonly unknown[] | undefined
 }
 
+/** In a transaction of the caller's: a right, a table, a function is missing, the server takes no writes, a time is over. The rest is his client's to say. */
+const NOT_OF_THE_CALL = /^(42501|3F000|42P01|42883|42703|25006|57014|55P03)$/
+/** The server took no session, or no writes: the statement was not begun. */
+const REFUSED_BEFORE = /^(28|3D|53300|25006)/
 /** Rows and bytes of one statement; beyond, more statements follow. */
 const MAX_ROWS = 5_000
 const MAX_BYTES = 8 * 1024 * 1024
@@ -199,13 +203,20 @@ export class Enqueuer {
     } catch (error) {
       // A connection that is gone, a right that is missing, a server that is full: nobody's fault, and all hear of it.
       if (units.length === 1 || error instanceof ConnectionError || isTransient(error)) {
-        this.#reject(units, error)
+        this.#reject(units, this.#refused(error))
         return
       }
       const half = units.length >> 1
       await this.#storeAll(batchOf(units.slice(0, half)))
       await this.#storeAll(batchOf(units.slice(half)))
     }
+  }
+
+  /** The database has rules of its own for our tables, a trigger or a constraint say, and this call breaks one. */
+  #refused(error: unknown): unknown {
+    if (error instanceof TuskError || sqlStateOf(error) === undefined) return error
+    const message = error instanceof Error ? error.message : String(error)
+    return new TuskError("REFUSED", `Postgres at ${this.#runner.target} refuses the job, and nothing was stored: ${message}`, { cause: error })
   }
 
   #reject(units: readonly Unit[], error: unknown): void {
@@ -234,7 +245,7 @@ export class Enqueuer {
     } catch (error) {
       // It has committed when it wakes, and that may fail too; not by a job's own values.
       const state = sqlStateOf(error) ?? ""
-      const said = !(error instanceof ConnectionError) || ["42501", "53100"].includes(state)
+      const said = !(error instanceof ConnectionError) || (state !== "" && !isConnectionLoss(error) && !REFUSED_BEFORE.test(state))
       if (!rides || !said || ["22", "23"].includes(state.slice(0, 2))) throw error
       return await this.#afterAll(batch, error)
     }
@@ -301,7 +312,7 @@ export class Enqueuer {
       if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
       if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
       // A caller's client gives it as it is, a runner of ours as a ConnectionError already.
-      if (state === "42501" && !(error instanceof ConnectionError)) throw connectionError(error, this.#runner.target)
+      if (NOT_OF_THE_CALL.test(state ?? "") && !(error instanceof ConnectionError)) throw connectionError(error, this.#runner.target)
       throw error
     }
   }

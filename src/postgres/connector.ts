@@ -1,4 +1,5 @@
 /** The one place that makes connections: for pools, for LISTEN, for migrations. */
+import type { Socket } from "node:net"
 import pg from "pg"
 import { InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
@@ -177,8 +178,7 @@ export class Connector {
         } as pg.ClientConfig)
         // A pool listens from the end of the attempt on, and the connection may be lost while its server is asked what it is.
         this.on("error", () => undefined)
-        const connection = Reflect.get(this, "connection") as NodeJS.EventEmitter | undefined
-        connection?.on("parameterStatus", (message: { parameterName: string; parameterValue: string }) => {
+        connection(this)?.on("parameterStatus", (message: { parameterName: string; parameterValue: string }) => {
           this.#reported.set(message.parameterName, message.parameterValue)
         })
       }
@@ -196,7 +196,12 @@ export class Connector {
           callback(error)
         }
         super.connect((error?: Error | null) => {
-          if (error) return fail(error)
+          if (error) {
+            // The driver that refuses to go on, for want of a password say, leaves the socket open, and the server waits for a minute.
+            const stream: unknown = Reflect.get(Object(connection(this)), "stream")
+            if (typeof (stream as Socket | undefined)?.destroy === "function") (stream as Socket).destroy()
+            return fail(error)
+          }
           if (!this.#doubtful()) return done()
           this.query(ROLE).then(
             ({ rows: [row] }) => {
@@ -221,6 +226,11 @@ export class Connector {
       }
     }
   }
+}
+
+/** pg's half of a client that speaks with the server; other clients may have none. */
+function connection(client: pg.Client): NodeJS.EventEmitter | undefined {
+  return Reflect.get(client, "connection") as NodeJS.EventEmitter | undefined
 }
 
 /** As text, whatever parsers the application has set. */

@@ -50,6 +50,7 @@ function socketCode(error: unknown): string | undefined {
 
 /** The connection is gone or was never there: whether the statement took effect is unknown. */
 export function isConnectionLoss(error: unknown): boolean {
+  if (error instanceof ConnectionError && error.cause !== undefined) return isConnectionLoss(error.cause)
   if (socketCode(error) !== undefined) return true
   const state = sqlStateOf(error)
   if (state !== undefined) return state.startsWith("08") || state === "57P01" || state === "57P02" || state === "57P03" || state === "57P05"
@@ -76,27 +77,88 @@ export function isTransient(error: unknown): boolean {
 }
 
 /**
- * A sentence for a connection that cannot be made, or was lost, with what to check.
+ * What the server has against the values of a statement: data exceptions, broken constraints, limits, and what functions raise. Who sent the
+ * statement knows whose values they are; everything else is no fault of a call.
+ */
+export function isAboutValues(error: unknown): boolean {
+  const state = sqlStateOf(error)
+  return state !== undefined && ["22", "23", "54", "P0", "PT"].includes(state.slice(0, 2))
+}
+
+/** The certificate is not trusted; its authority is unknown, it is another host's, or its time is over. */
+const CERTIFICATE = /SELF_SIGNED_CERT|^UNABLE_TO_|^CERT_|^ERR_TLS_CERT|^HOSTNAME_MISMATCH|^INVALID_CA/
+/** TLS failed before there was a certificate to look at. */
+const TLS = /^ERR_SSL_|^ERR_TLS_|^EPROTO$/
+
+/** What to say of a failure; the server's own words are `message`. */
+function sentence(error: unknown, message: string, target: string): string {
+  const state = sqlStateOf(error)
+  const socket = socketCode(error)
+  const code = String((typeof error === "object" && error !== null && Reflect.get(error, "code")) || "")
+  const at = `Postgres at ${target}`
+  if (error instanceof NoWritableServerError) return `None of the servers ${target} takes writes: ${message}`
+  if (state === READ_ONLY)
+    return `${at} takes no writes: ${message}. It is a standby, or a setting makes it read-only; connect to the primary, or give the hosts of all servers, and pgtusk goes to the one that takes writes`
+  if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") return `pgtusk cannot find the host of ${target}; check the name in the connection string`
+  if (socket !== undefined) return `No Postgres answers at ${target} (${socket}); check host and port, and that the server runs`
+  if (state !== undefined) return refusal(state, message, at) ?? `${at} refuses a statement of pgtusk: ${message} (${state})`
+  if (CERTIFICATE.test(code))
+    return `pgtusk does not trust the certificate of ${at}: ${message}; give the certificate of its authority (sslrootcert=/path/to/ca.pem in the connection string, or ssl: { ca } of a pool), or, in a network that you trust, write sslmode=no-verify`
+  if (/does not support SSL/i.test(message))
+    return `${at} speaks no TLS (${message}); turn ssl on there, or write sslmode=disable in the connection string`
+  if (TLS.test(code) || /establishing an SSL connection/i.test(message))
+    return `pgtusk and ${at} do not agree on TLS (${message}); check that a Postgres with TLS listens on that port, or write sslmode=disable`
+  if (/timeout (exceeded when trying to connect|expired)|connection timeout/i.test(message))
+    return `${at} did not give a connection in time (${message}); check host and port, that the server runs, and that no transaction keeps its connection for ever`
+  if (/password must be a/i.test(message))
+    return `${at} asks for a password and the connection string has none (${message}); write postgres://user:password@host:5432/database, or set PGPASSWORD`
+  if (/invalid response|unexpected message|message code/i.test(message))
+    return `What answers at ${target} is no Postgres (${message}); check host and port`
+  if (/^Connection (terminated|ended)/.test(message))
+    return `The connection to ${at} was cut off (${message}); check that a Postgres listens there, and its log`
+  return `pgtusk cannot use ${at}: ${message}`
+}
+
+/** What the SQLSTATE of a refusal means for somebody who did not write the statement. */
+function refusal(state: string, message: string, at: string): string | undefined {
+  if (state.startsWith("28")) {
+    if (/pg_hba/.test(message))
+      return `${at} refuses the log-in: ${message}; add an entry for this user, database and host to pg_hba.conf, or write sslmode=require where it asks for TLS`
+    return `${at} refuses the log-in: ${message}; check user and password in the connection string`
+  }
+  if (["3F000", "42P01", "42883", "42703", "42704"].includes(state))
+    return `${at} lacks a part of pgtusk's schema: ${message}; it was dropped, or never made: run \`npx pgtusk migrate\`, and check the option schema`
+  switch (state) {
+    case "3D000":
+      return `${at} has no such database: ${message}; create it, or correct the connection string`
+    case "53300":
+      return `${at} has no connection left: ${message}; raise max_connections or use fewer`
+    case "53100":
+      return `${at} has no space left on its disk: ${message}; free some, and what waits goes on`
+    case "42501":
+      return `The user of ${at.slice("Postgres at ".length)} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
+    case "57014":
+      return `${at} has cancelled a statement of pgtusk: ${message}; raise statement_timeout for this user or database if it is short, and look in pg_stat_activity for what holds the statement up`
+    case "55P03":
+      return `${at} did not give a statement of pgtusk its lock: ${message}; raise lock_timeout if it is short, and look in pg_locks for who holds it`
+    case "57P03":
+      return `${at} takes no connections now: ${message}; it starts, stops or recovers, so try again in a moment`
+    case "25P03":
+      return `${at} has ended the connection: ${message}; the transaction was idle for longer than idle_in_transaction_session_timeout: do slow work before it, or raise the setting`
+    case "57P01":
+    case "57P02":
+    case "57P05":
+      return `${at} has ended the connection: ${message}`
+    default:
+      return undefined
+  }
+}
+
+/**
+ * A failure that is no fault of the caller's values, as the error that leaves the call: it says what happened, and what to do.
  * @param unknown a statement was on its way, and may have taken effect
  */
 export function connectionError(error: unknown, target: string, unknown = false): ConnectionError {
-  const state = sqlStateOf(error)
   const message = error instanceof Error && error.message !== "" ? error.message : String(error)
-  const socket = socketCode(error)
-  let say = `pgtusk cannot use Postgres at ${target}: ${message}`
-  if (error instanceof NoWritableServerError) say = `None of the servers ${target} takes writes: ${message}`
-  else if (state === READ_ONLY)
-    say = `Postgres at ${target} takes no writes: ${message}. It is a standby, or a setting makes it read-only; connect to the primary, or give the hosts of all servers, and pgtusk goes to the one that takes writes`
-  else if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") say = `pgtusk cannot find the host of ${target}; check the name in the connection string`
-  else if (socket !== undefined) say = `No Postgres answers at ${target} (${socket}); check host and port, and that the server runs`
-  else if (state === "28P01" || state === "28000") say = `Postgres at ${target} refuses the log-in: ${message}; check user and password`
-  else if (state === "3D000") say = `Postgres at ${target} has no such database: ${message}; create it, or correct the connection string`
-  else if (state === "53300") say = `Postgres at ${target} has no connection left: ${message}; raise max_connections or use fewer`
-  else if (state === "53100") say = `Postgres at ${target} has no space left on its disk: ${message}; free some, and what waits goes on`
-  else if (state === "42501") say = `The user of ${target} lacks a right: ${message}; grant it, or run the migrations as the schema's owner`
-  else if (/timeout (exceeded when trying to connect|expired)|connection timeout/i.test(message))
-    say = `Postgres at ${target} did not give a connection in time (${message}); check host and port, that the server runs, and that no transaction keeps its connection for ever`
-  else if (/SCRAM|password must be a string/i.test(message))
-    say = `Postgres at ${target} asks for a password and the connection string has none (${message})`
-  return new ConnectionError(say, { cause: error, unknown })
+  return new ConnectionError(sentence(error, message, target), { cause: error, unknown })
 }

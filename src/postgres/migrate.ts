@@ -10,7 +10,7 @@
 import { type Kysely, type Migration, Migrator, PostgresAdapter } from "kysely"
 import type pg from "pg"
 import { migrationsFor } from "../../migrations/index.js"
-import { ConnectionError } from "../errors.js"
+import { ConnectionError, TuskError } from "../errors.js"
 import { performance, sleep } from "../timers.js"
 import { Connector } from "./connector.js"
 import type { Executor } from "./executor.js"
@@ -31,6 +31,8 @@ const PAUSE_MS = 3_000
 const PATIENCE_MS = 60_000
 /** A lock that did not come in time; a deadlock with a statement that takes the tables in another order. */
 const IN_THE_WAY = ["55P03", "40P01"]
+/** No fault of a migration: log-in, database, rights, a server that is full, stops, or takes no writes, a statement that was cancelled. */
+const OF_THE_SERVER = /^(08|25006|25P0|28|3D|42501|53|57|58)/
 const TABLES = { migrationTableName: "migration", migrationLockTableName: "migration_lock" }
 
 /** What a version of the package brings: the version that its last migration writes into `meta`, and all its migrations. */
@@ -155,9 +157,12 @@ async function withClient<T>(connector: Connector, use: (client: pg.Client, comm
       committing = true
     })
   } catch (error) {
-    if (isConnectionLoss(error) || sqlStateOf(error)?.match(/^(28|3D000|42501|53300|25006)/))
-      throw connectionError(error, connector.target, committing && isConnectionLoss(error))
-    throw error
+    // Ours already; or a lock that did not come, which the caller waits for.
+    if (error instanceof TuskError || IN_THE_WAY.includes(sqlStateOf(error) ?? "")) throw error
+    const ofServer = client === undefined || isConnectionLoss(error) || OF_THE_SERVER.test(sqlStateOf(error) ?? "")
+    if (ofServer) throw connectionError(error, connector.target, committing && isConnectionLoss(error))
+    const message = error instanceof Error ? error.message : String(error)
+    throw new TuskError("MIGRATION", `The migration on Postgres at ${connector.target} failed, and nothing has changed: ${message}`, { cause: error })
   } finally {
     await client?.end().catch(() => {})
   }

@@ -2,7 +2,7 @@
 import { ConnectionError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import { performance, sleep } from "../timers.js"
-import { isTransient } from "./failure.js"
+import { isConnectionLoss, isTransient } from "./failure.js"
 import { sqlStateOf } from "./sqlstate.js"
 
 /** For how long after its first fault a statement is repeated before the caller hears of it. */
@@ -23,6 +23,7 @@ export interface PatienceOptions {
 export async function patiently<T>(options: PatienceOptions, work: (unknown: boolean) => Promise<T>): Promise<T> {
   // True once a statement was sent whose answer was lost.
   let unknown = false
+  let lost = false
   let deadline = Number.POSITIVE_INFINITY
   for (let tries = 0; ; tries++) {
     try {
@@ -32,22 +33,24 @@ export async function patiently<T>(options: PatienceOptions, work: (unknown: boo
       unknown ||= error instanceof ConnectionError && error.unknown
       if (tries === 0) deadline = performance.now() + PATIENCE_MS
       const cause = error instanceof ConnectionError ? error.cause : error
+      lost ||= isConnectionLoss(cause)
       if (!isTransient(cause)) throw error
       // Nothing was done, so the caller may as well hear at once that the server is not there.
-      const hopeless = unreachable && !unknown && !isPassing(cause)
-      if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error, options.whether) : error
+      const hopeless = unreachable && !unknown && isConnectionLoss(cause) && !isPassing(cause)
+      if (hopeless || performance.now() > deadline) throw unknown ? unknownOutcome(error, options.whether, lost) : error
       options.logger.debug(`${options.what} is repeated`, { error: cause })
       await sleep(Math.min(50 * 2 ** tries, 1_000))
     }
   }
 }
 
-/** The server answers, but takes no sessions, or has no space, just now; or takes no writes, until a standby has been promoted. */
+/** The server answers, but takes no sessions just now; or takes no writes, until a standby has been promoted. */
 function isPassing(error: unknown): boolean {
-  return ["57P03", "53300", "53100", "25006"].includes(sqlStateOf(error) ?? "")
+  return ["57P03", "53300", "25006"].includes(sqlStateOf(error) ?? "")
 }
 
-function unknownOutcome(error: unknown, whether: string): ConnectionError {
+function unknownOutcome(error: unknown, whether: string, lost: boolean): ConnectionError {
   const message = error instanceof Error ? error.message : String(error)
-  return new ConnectionError(`${message}. ${whether} is unknown: a connection was lost before the answer came`, { cause: error, unknown: true })
+  const why = lost ? "a connection was lost before the answer came" : "no statement that could tell has been answered in time"
+  return new ConnectionError(`${message}. ${whether} is unknown: ${why}`, { cause: error, unknown: true })
 }

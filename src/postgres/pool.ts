@@ -4,7 +4,7 @@ import { ConnectionError, TuskError } from "../errors.js"
 import { quietLogger } from "../logger.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Executor } from "./executor.js"
-import { connectionError, isConnectionLoss, isNeverSent, isReadOnly } from "./failure.js"
+import { connectionError, isAboutValues, isConnectionLoss, isNeverSent, isReadOnly } from "./failure.js"
 import { ASK_SETTINGS, beginOurs, needsOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
@@ -43,7 +43,7 @@ export const END_WHEN_SILENT = "pg_catalog.set_config('idle_in_transaction_sessi
 
 /**
  * Runs single statements on a pool, each bounded in time: a connection that does not answer (a half-open socket) is destroyed instead of waited
- * for. Errors of the connection come as ConnectionError, those of the statement as they are.
+ * for. Errors of the connection and of the server come as ConnectionError, those of the values in a statement as they are.
  *
  * All are READ COMMITTED, for which the protocols are reasoned, and mean what they say: where a session's settings are others (session.ts), a single
  * statement gets a transaction that sets them.
@@ -108,15 +108,15 @@ export class Runner {
           if (answerMs !== undefined) throw connectionError(error, this.target)
         }
         // Of statements of ours: an application's own errors are its own.
-        if (answerMs !== undefined && OF_THE_SERVER.has(sqlStateOf(error) ?? "")) throw connectionError(error, this.target)
+        if (answerMs !== undefined && isOfTheServer(error)) throw connectionError(error, this.target)
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
-        const lost = connectionError(error, this.target)
+        const lost = connectionError(dead, this.target)
         if (!committing) throw lost
         throw new ConnectionError(
           `${lost.message}. Whether the transaction was committed is unknown: the connection was lost before the answer came`,
           {
-            cause: error,
+            cause: dead,
             unknown: true,
           },
         )
@@ -215,12 +215,14 @@ export class Runner {
   #translated(error: unknown, sent: boolean): unknown {
     if (error instanceof TuskError) return error
     if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
-    return isReadOnly(error) || OF_THE_SERVER.has(sqlStateOf(error) ?? "") ? connectionError(error, this.target) : error
+    return isOfTheServer(error) ? connectionError(error, this.target) : error
   }
 }
 
-/** Nothing is wrong with the statement, and it has done nothing: a right is missing, or the disk is full. */
-const OF_THE_SERVER = new Set(["42501", "53100"])
+/** Nothing is wrong with the values of the statement: a right or a table is missing, the disk is full, its time was over. */
+function isOfTheServer(error: unknown): boolean {
+  return sqlStateOf(error) !== undefined && !isAboutValues(error)
+}
 
 /** A timer that is late by more than this was held up, by a handler that computes, say, or a process that was stopped. */
 const HELD_UP_MS = 50

@@ -10,7 +10,7 @@
  */
 import type pg from "pg"
 import { NonRetryableError, TuskError } from "../errors.js"
-import { isConnectionLoss, isReadOnly } from "../postgres/failure.js"
+import { connectionError, isConnectionLoss, isReadOnly } from "../postgres/failure.js"
 import { answered, END_WHEN_SILENT } from "../postgres/pool.js"
 import { beginOurs } from "../postgres/session.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
@@ -28,6 +28,8 @@ export interface JobTransactionOptions {
   readonly client: pg.PoolClient
   readonly statements: Statements
   readonly jobId: string
+  /** Where the server is, for messages. */
+  readonly target: string
   /** How long completion and commit may take. */
   readonly answerMs: number
   /** Gives the client back; with an error it is destroyed. */
@@ -144,7 +146,11 @@ export class JobTransaction {
     } catch (error) {
       // The server takes no writes: the next job must not get this connection.
       if (isReadOnly(error)) this.#dead ??= error as Error
-      throw error
+      if (!isConnectionLoss(error)) throw error
+      // The driver may know no more than that the connection is gone; what the server said before says why.
+      const lost = connectionError(this.#dead ?? error, this.#options.target)
+      lost.message = `The transaction of job ${this.#options.jobId} has lost its connection and is rolled back. ${lost.message}`
+      throw lost
     } finally {
       this.#busy = false
     }

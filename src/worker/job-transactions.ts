@@ -2,6 +2,7 @@
 import type pg from "pg"
 import type { Logger } from "../logger.js"
 import type { Connector } from "../postgres/connector.js"
+import { connectionError } from "../postgres/failure.js"
 import type { Runner } from "../postgres/pool.js"
 import { endPool } from "../postgres/pool-end.js"
 import type { Statements } from "../postgres/statements.js"
@@ -44,13 +45,14 @@ export class JobTransactions {
     } catch (error) {
       this.#leave()
       logger.warn("there is no connection for a job's transaction; it is tried again", { job: jobId, error: error as Error })
-      throw error
+      throw connectionError(error, connector.target)
     }
     const release = (error: Error | undefined): void => {
       client.release(error)
       this.#leave()
     }
-    const transaction = new JobTransaction({ client, statements, jobId, answerMs, release, cutOff: (pid) => void this.#cutOff(pid) })
+    const { target } = connector
+    const transaction = new JobTransaction({ client, statements, jobId, target, answerMs, release, cutOff: (pid) => void this.#cutOff(pid) })
     await transaction.begin()
     return transaction
   }

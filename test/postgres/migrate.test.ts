@@ -4,7 +4,7 @@ import { promisify } from "node:util"
 import { Migrator, NO_MIGRATIONS } from "kysely"
 import { describe, expect, onTestFinished, test } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
-import { SchemaVersionError } from "../../src/errors.js"
+import { SchemaVersionError, TuskError } from "../../src/errors.js"
 import { task } from "../../src/index.js"
 import type { Executor } from "../../src/postgres/executor.js"
 import { migrateIn, migrationSql } from "../../src/postgres/migrate.js"
@@ -72,7 +72,9 @@ describe("migrate", () => {
     await db.query("create schema tusk")
     await db.query("create table tusk.schedules (mine int)")
     const error = await rejection(openTusk({ connectionString: db.url }).migrate())
-    expect(error).toMatchObject({ code: "42P07", message: 'relation "schedules" already exists' })
+    expect(error).toBeInstanceOf(TuskError)
+    expect(error.message).toMatch(/^The migration on Postgres at \S+ failed, and nothing has changed: relation "schedules" already exists$/)
+    expect(error.cause).toMatchObject({ code: "42P07", message: 'relation "schedules" already exists' })
     expect(await db.query("select relname from pg_class c join pg_namespace n on n.oid = c.relnamespace where nspname = 'tusk'")).toEqual([
       { relname: "schedules" },
     ])

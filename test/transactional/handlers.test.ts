@@ -500,6 +500,32 @@ describe("the network", () => {
     await reaches(job, "failed")
     expect((await job.snapshot()).error).toMatchObject({ code: "25P03", message: expect.stringMatching(/idle-in-transaction timeout/) })
   })
+
+  test.each([
+    ["idles for longer than the server allows", "25P03", /idle-in-transaction timeout.*idle_in_transaction_session_timeout/],
+    ["is ended by an administrator", "57P01", /terminating connection due to administrator command/],
+  ])("a statement in a transaction that %s says so, with the server's reason as its cause", async (_, code, reason) => {
+    const tusk = on.open()
+    const gate = new Gate()
+    const { name, book } = own(async () => {
+      const { tx } = currentJob()
+      if (code === "25P03") await tx.query("set local idle_in_transaction_session_timeout = '50ms'")
+      else await tx.query("select 1")
+      await gate.pass("idle")
+      await tx.query("select 1")
+    })
+    await tusk.work({ queues: [name] })
+    const job = await book.enqueue()
+    await waitFor(() => gate.arrived.length === 1)
+    if (code === "57P01") for (const { pid } of await backends()) await on.db.query("select pg_terminate_backend($1)", [pid])
+    await waitFor(async () => (await backends()).length === 0, { what: "the server to cut it off" })
+    gate.open()
+    await reaches(job, "failed")
+    const { error } = await job.snapshot()
+    expect(error).toMatchObject({ name: "ConnectionError", code: "CONNECTION", cause: { code } })
+    expect(error?.message).toMatch(new RegExp(`^The transaction of job ${job.id} has lost its connection and is rolled back`))
+    expect(error?.message).toMatch(reason)
+  })
 })
 
 describe("tx", () => {
