@@ -9,6 +9,9 @@
 -- commit is visible before its locks go), running jobs are counted and the rate is read. Nobody else makes jobs of this key active meanwhile. The locks
 -- are only tried for, so there is no order to keep and nobody waits: one that is taken means that somebody claims from this key just now.
 --
+-- Paused: asked at the beginning, and again in the statements that pick jobs, whose snapshot is a later one. So a job that was stored after a pause had
+-- committed is not picked by a claim that began before it.
+--
 -- Returns the columns of sql/claim.sql, and a last row without a job whose `next` says:
 --   at        where the worker stands now;     complete   the round is over: there is nothing to start that this call has not taken
 --   blocked   a group (or the queue) is full: the end of a run will change that
@@ -233,11 +236,12 @@ begin
         and (j.expires_at is null or j.expires_at > now())
       order by j.priority, j.seq limit g.allowance for update skip locked
     ) p
-    where g.allowance > 0;
+    where g.allowance > 0 and not exists (select from {schema}.queues q where q.name = in_queue and q.paused);
     if allowances[without_limits] > 0 then
       select picked || array_agg(x.id), takers || array_agg(without_limits::bigint) into picked, takers
       from (select j.id from {schema}.jobs j
             where j.queue = in_queue and j.state = 'waiting' and j.limit_group is null and j.task = any (known) and (j.expires_at is null or j.expires_at > now())
+              and not exists (select from {schema}.queues q where q.name = in_queue and q.paused)
             order by j.priority, j.seq limit allowances[without_limits] for update skip locked) x;
     end if;
     if cardinality(picked) > 0 then

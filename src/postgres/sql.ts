@@ -883,11 +883,12 @@ begin
         and (j.expires_at is null or j.expires_at > now())
       order by j.priority, j.seq limit g.allowance for update skip locked
     ) p
-    where g.allowance > 0;
+    where g.allowance > 0 and not exists (select from {schema}.queues q where q.name = in_queue and q.paused);
     if allowances[without_limits] > 0 then
       select picked || array_agg(x.id), takers || array_agg(without_limits::bigint) into picked, takers
       from (select j.id from {schema}.jobs j
             where j.queue = in_queue and j.state = 'waiting' and j.limit_group is null and j.task = any (known) and (j.expires_at is null or j.expires_at > now())
+              and not exists (select from {schema}.queues q where q.name = in_queue and q.paused)
             order by j.priority, j.seq limit allowances[without_limits] for update skip locked) x;
     end if;
     if cardinality(picked) > 0 then

@@ -1,6 +1,7 @@
 /** A paused queue: nobody claims from it, wherever they are, until it is resumed. */
 import { describe, expect, test } from "vitest"
 import { currentJob, task } from "../../src/index.js"
+import { connect } from "../jobs/setup.js"
 import { type Script, spawnScript } from "../support/process.js"
 import { waitFor } from "../support/wait.js"
 import { Gate, ground } from "../worker/ground.js"
@@ -95,6 +96,48 @@ describe("pause() and resume()", () => {
     await tusk.queue(name).resume()
     await job.result()
     expect(runs).toEqual([1])
+  })
+
+  test("a limited claim that began before a pause takes nothing that was stored after it", async () => {
+    const tusk = on.open()
+    const worker = "11111111-1111-4111-8111-111111111111"
+    const [whole, keyed] = [on.name("whole"), on.name("keyed")]
+    const plain = task({ name: whole, queue: whole }, () => {})
+    const limited = task({ name: keyed, queue: keyed, concurrency: { limit: 5 } }, () => {})
+    await tusk.queue(whole).configure({ concurrency: 5 })
+    // Its limits are published by a worker.
+    await (await tusk.work({ queues: [keyed] })).drain()
+    for (const [queue, of] of [
+      [whole, plain],
+      [keyed, limited],
+    ] as const) {
+      const [claimer, holder] = [await connect(on.db.url), await connect(on.db.url)]
+      const before = await of.enqueue()
+      // The claim has read that the queue is not paused, and waits in the middle: whoever subscribes is looked for before jobs are picked.
+      await holder.query("begin")
+      await holder.query("lock table tusk.subscribers in access exclusive mode")
+      const claim = claimer.query("select id from tusk.claim_limited($1, 10, $2, $3, null, null) where id is not null", [queue, worker, [queue]])
+      await waitFor(
+        async () => (await on.db.query("select from pg_locks where not granted and relation = 'tusk.subscribers'::regclass")).length === 1,
+      )
+      await tusk.queue(queue).pause()
+      const [{ id: after }] = await on.db.query(
+        `insert into tusk.jobs (id, queue, task, args, concurrency_key, limit_group)
+         select gen_random_uuid(), queue, task, args, concurrency_key, limit_group from tusk.jobs where id = $1 returning id`,
+        [before.id],
+      )
+      await holder.query("commit")
+      const { rows } = await claim
+      expect(rows.map(({ id }) => id)).not.toContain(after)
+      // That it waited in the middle, and not in front of all: resumed, both are there to be claimed.
+      await tusk.queue(queue).resume()
+      const later = await claimer.query("select id from tusk.claim_limited($1, 10, $2, $3, null, null) where id is not null", [
+        queue,
+        worker,
+        [queue],
+      ])
+      expect([...rows, ...later.rows].map(({ id }) => id).sort()).toEqual([before.id, after].sort())
+    }
   })
 
   test("twice is once, and other queues of the same worker go on", async () => {
