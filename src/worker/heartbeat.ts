@@ -63,6 +63,7 @@ export class Heartbeat extends Service {
   #lastBeat = 0
   #expectedAt = 0
   #fenced = false
+  #warnedAt = Number.NEGATIVE_INFINITY
   #outdated = false
   #leaseEnd: NodeJS.Timeout | undefined
   /** Tasks of runs that have ended since the last beat and took long: one of them may have blocked the event loop. */
@@ -120,7 +121,10 @@ export class Heartbeat extends Service {
 
   #leaseEnded(due: number): void {
     const every = this.#options.leaseMs / 4
-    if (performance.now() - due > every) this.#leaseEnd = setTimeout(() => this.#fence(), every)
+    const late = performance.now() - due
+    // A beat that was in flight when the event loop was blocked does not see it.
+    this.#noticeLag(late)
+    if (late > every) this.#leaseEnd = setTimeout(() => this.#fence(), every)
     else this.#fence()
   }
 
@@ -135,7 +139,7 @@ export class Heartbeat extends Service {
     const every = leaseMs / 4
     const sent = performance.now()
     const lag = sent - this.#expectedAt
-    if (lag > leaseMs / 2) this.#warnOfLag(lag)
+    this.#noticeLag(lag)
     this.#longRuns.clear()
     // A run that has just begun may not be visible as ours in every answer on its way; one beat later it must be.
     const known = [...this.#options.openRuns()].filter((run) => run.startedAt < sent - every && !run.decided)
@@ -182,7 +186,11 @@ export class Heartbeat extends Service {
     this.#options.outdated()
   }
 
-  #warnOfLag(lagMs: number): void {
+  /** Warns once of a blocked event loop: both timers find out. */
+  #noticeLag(lagMs: number): void {
+    const { leaseMs } = this.#options
+    if (lagMs <= leaseMs / 2 || performance.now() - this.#warnedAt < leaseMs / 2) return
+    this.#warnedAt = performance.now()
     const tasks = [...new Set([...[...this.#options.openRuns()].map((run) => run.task), ...this.#longRuns])]
     this.logger.warn(
       `the event loop was blocked for ${Math.round(lagMs)} ms, with a lease of ${this.#options.leaseMs} ms: a handler that computes for so long loses its job to another worker`,
