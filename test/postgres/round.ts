@@ -67,7 +67,9 @@ export async function round(tusk: Tusk, sql: (text: string, params?: readonly un
   found["snapshots"] = await Promise.all(
     [values, later, dated].map(async (job) => {
       const { state, args, runAt, expiresAt, createdAt, headers, priority } = await job.snapshot()
-      return { state, args, headers, priority, times: [runAt, expiresAt, createdAt].map((at) => minutes(at, began)) }
+      // The instant of a fixed date is looked at below: the minutes to it differ from round to round.
+      const times = [job === dated ? null : runAt, expiresAt, createdAt].map((at) => minutes(at, began))
+      return { state, args, headers, priority, times }
     }),
   )
   found["exact"] = (await dated.snapshot()).runAt
