@@ -145,7 +145,7 @@ describe("nothing is missed", () => {
     await client.query(`listen "${channel}"`)
     const job = await work.with({ via: on.tusk, wake: "poll" }).enqueue(6)
     const result = job.result()
-    await waitFor(() => heard.some((text) => text.startsWith('["j","default",5,')))
+    await waitFor(() => heard.some((text) => text.startsWith('["j", "default", 5, ')))
     await startWorker(on.tusk, { queues: ["default"] })
     expect(await within(result, 10_000)).toBe(12)
   })
