@@ -1,5 +1,5 @@
 /** The package in other people's builds: bundled by their tools, run where nothing else is, and beside other versions of its dependencies. */
-import { copyFile, mkdir, readFile, writeFile } from "node:fs/promises"
+import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -15,6 +15,7 @@ const TOOLS = [
   "@rollup/plugin-commonjs@28.0.9",
   "@rollup/plugin-json@6.1.0",
   "webpack@5.113.0",
+  "postject@1.0.0-alpha.6",
 ]
 const GREETED = "Hello, Ada (attempt 1)\n"
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url))
@@ -35,7 +36,7 @@ async function emptyFolder(name: string): Promise<string> {
 }
 
 /** Runs a program on a database of its own. */
-async function runOnDatabase(folder: string, program: string, args: readonly string[]): Promise<string> {
+async function runOnDatabase(folder: string, program: string, args: readonly string[] = []): Promise<string> {
   const db = await createDatabase({ migrated: false })
   try {
     return await run(folder, program, args, { DATABASE_URL: db.url })
@@ -72,6 +73,19 @@ describe("a bundle alone in its folder migrates and runs a job", () => {
     await project.run(process.execPath, ["webpack.mjs", folder])
     expect(await node(folder, "app.cjs")).toBe(GREETED)
   })
+})
+
+test("a single executable of Node.js, made from a bundle of esbuild, runs a job", { timeout: 5 * MINUTES }, async () => {
+  const folder = await emptyFolder("executable")
+  await project.run(process.execPath, ["esbuild.mjs", "app.mjs", join(folder, "bundle.cjs"), JSON.stringify({ format: "cjs" })])
+  await writeFile(join(folder, "sea.json"), JSON.stringify({ main: "bundle.cjs", output: "app.blob", disableExperimentalSEAWarning: true }))
+  await run(folder, process.execPath, ["--experimental-sea-config", "sea.json"])
+  const executable = join(folder, "app")
+  await copyFile(process.execPath, executable)
+  const args = [executable, "NODE_SEA_BLOB", join(folder, "app.blob"), "--sentinel-fuse", "NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2"]
+  await project.run(process.execPath, ["node_modules/postject/dist/cli.js", ...args])
+  await rm(join(folder, "bundle.cjs"))
+  expect(await runOnDatabase(folder, executable)).toBe(GREETED)
 })
 
 describe("two bundles of one module in one process are one task", () => {
