@@ -99,9 +99,12 @@ export class Runner {
     client.on("error", onError)
     const send = async (statement: string | pg.QueryConfig, values: unknown[] | undefined, committing = false): Promise<pg.QueryResult<any>> => {
       try {
-        if (answerMs === undefined) return await (values === undefined ? client.query(statement) : client.query(statement, values))
+        // A bare text is the application's where it has no time limit, and answered as its driver is set; an object is ours.
+        const ours = answerMs !== undefined || typeof statement !== "string"
+        if (!ours) return await (values === undefined ? client.query(statement) : client.query(statement, values))
         const query = typeof statement === "string" ? { text: statement } : (statement as Query)
-        return await answered(queryOurs(client, values === undefined ? query : { ...query, values }), answerMs)
+        const answer = queryOurs(client, values === undefined ? query : { ...query, values })
+        return await (answerMs === undefined ? answer : answered(answer, answerMs))
       } catch (error) {
         if (isReadOnly(error)) {
           dead ??= this.#refused(error)
