@@ -1,5 +1,5 @@
 -- Notifies workers of one lane with claimable jobs: not all of them, since each would claim, and one finds the jobs.
--- Live workers that serve the queue, know the task of the first of the jobs, and listen are picked here:
+-- Workers that have beaten within half their lease (they beat every quarter of it), serve the queue, know the task of the first of the jobs, and listen are picked here:
 --   taker   a worker of the sender's own process that takes the jobs without a message; null: none.
 --   meant   otherwise 4 ^ level workers at random: ["j", queue, priority, seq, level, lead] on the worker's own channel. lead: the first of them.
 --           A worker that cannot take the jobs, or finds more than it can take, asks for the next level (relay in src/worker/claimer.ts).
@@ -25,7 +25,7 @@ begin
   end if;
   with live as materialized (
     select w.id, w.host, w.pid, w.listens from {schema}.workers w
-    where in_queue = any (w.queues) and w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease
+    where in_queue = any (w.queues) and w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease / 2
       and (first_task is null or first_task = any (w.tasks))
   ), taking as materialized (
     select w.id, w.host, w.pid from {schema}.workers w where w.id = taker and in_queue = any (w.queues) and (first_task is null or first_task = any (w.tasks))

@@ -1,4 +1,5 @@
 /** Events as async iterables. */
+import { onAbort } from "../on-abort.js"
 import { holdProcess } from "../timers.js"
 import type { EventFeed } from "./event-feed.js"
 import type { JobEvent, JobEventName, JobSnapshot, JobState } from "./types.js"
@@ -22,13 +23,13 @@ export async function* iterateEvents(
     if (matches(event)) unread.push(event)
   })
   const stop = (): void => unread.end()
-  filter.signal?.addEventListener("abort", stop, { once: true })
+  const forget = filter.signal === undefined ? undefined : onAbort(filter.signal, stop)
   if (filter.signal?.aborted) stop()
   try {
     yield* unread.read()
   } finally {
     off()
-    filter.signal?.removeEventListener("abort", stop)
+    forget?.()
   }
 }
 

@@ -1,4 +1,5 @@
 import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, type TuskError, WaitTimeoutError } from "../errors.js"
+import { onAbort } from "../on-abort.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
@@ -77,8 +78,7 @@ export class JobHandle<R> implements JobRef<R> {
   async #ended(timeoutMs: number | undefined, signal: AbortSignal | undefined): Promise<JobSnapshot<R>> {
     signal?.throwIfAborted()
     const aborter = new AbortController()
-    const onAbort = (): void => aborter.abort(signal?.reason)
-    signal?.addEventListener("abort", onAbort, { once: true })
+    const forget = signal === undefined ? undefined : onAbort(signal, () => aborter.abort(signal.reason))
     const timer =
       timeoutMs === undefined
         ? undefined
@@ -88,7 +88,7 @@ export class JobHandle<R> implements JobRef<R> {
       return await waiter.ended(this.id, aborter.signal)
     } finally {
       clearTimeout(timer)
-      signal?.removeEventListener("abort", onAbort)
+      forget?.()
     }
   }
 

@@ -1751,7 +1751,7 @@ begin
   end if;
   with live as materialized (
     select w.id, w.host, w.pid, w.listens from {schema}.workers w
-    where in_queue = any (w.queues) and w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease
+    where in_queue = any (w.queues) and w.listens is not false and w.heartbeat_at > clock_timestamp() - w.lease / 2
       and (first_task is null or first_task = any (w.tasks))
   ), taking as materialized (
     select w.id, w.host, w.pid from {schema}.workers w where w.id = taker and in_queue = any (w.queues) and (first_task is null or first_task = any (w.tasks))

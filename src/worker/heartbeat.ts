@@ -49,7 +49,7 @@ export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
 }
 
 /** A worker among the live ones. */
-export interface Fleet {
+interface Fleet {
   /** Its place: 0 for the first. The first two keep the time for all. */
   readonly place: number
   /** How many others there are. */

@@ -261,8 +261,8 @@ function text(value: unknown): string | undefined {
 
 function describe(value: unknown): string {
   try {
-    const described = typeof value === "object" || typeof value === "string" ? JSON.stringify(value) : String(value)
-    return described.slice(0, 500)
+    if (typeof value === "string") return JSON.stringify(storable(value, 500))
+    return (typeof value === "object" ? JSON.stringify(value) : String(value)).slice(0, 500)
   } catch {
     return typeof value === "object" ? "an object that cannot be read" : `a ${typeof value}`
   }

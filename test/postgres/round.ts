@@ -172,7 +172,7 @@ export async function round(tusk: Tusk, sql: (text: string, params?: readonly un
   const kept = await echo.with({ via, queue }).enqueue("kept")
   await kept.result({ timeout: "60s" })
   const [row] = await sql(
-    `select pg_catalog.round(extract(epoch from keep_until operator(pg_catalog.-) finished_at) operator(pg_catalog./) 8640)::pg_catalog.int4 as tenths from "${tusk.schema}".finished_jobs where id operator(pg_catalog.=) $1`,
+    `select pg_catalog.round(extract(epoch from keep_until operator(pg_catalog.-) finished_at) operator(pg_catalog./) 8640)::pg_catalog.int4::pg_catalog.text as tenths from "${tusk.schema}".finished_jobs where id operator(pg_catalog.=) $1`,
     [kept.id],
   )
   found["kept"] = Number(row?.tenths)

@@ -353,7 +353,9 @@ export class SimulatedDatabase {
 
   /** As sql/functions/wake_lane.sql. */
   wakeLane(queue: string, priority: number, seq: number, mark?: string, taker: string | null = null, level = 0): void {
-    const live = [...this.workers].filter(([, w]) => w.listens && w.queues.includes(queue) && this.#isLive(w)).map(([id]) => id)
+    const live = [...this.workers]
+      .filter(([, w]) => w.listens && w.queues.includes(queue) && w.heartbeatAt > this.#time.now - w.lease / 2)
+      .map(([id]) => id)
     const taken = taker !== null && (this.workers.get(taker)?.queues.includes(queue) ?? false)
     const others = this.#random.shuffle(live.filter((id) => id !== taker))
     const meant = level > 0 || !taken ? others.slice(0, 4 ** level) : []

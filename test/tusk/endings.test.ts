@@ -31,8 +31,9 @@ describe("a program without close()", () => {
 
   test("goes on while it awaits a result, or an event", async () => {
     const waiting = spawnScript(script("endings"), ["an awaited result"], { DATABASE_URL: on.db.url })
+    await waiting.line("enqueued")
     const reading = spawnScript(script("endings"), ["an awaited event"], { DATABASE_URL: on.db.url })
-    await Promise.all([waiting.line("enqueued"), reading.line("reading")])
+    await reading.line("reading")
     await waitFor(async () => (await on.db.query("select 1 from tusk.subscribers")).length === 1)
     await new Promise((resolve) => setTimeout(resolve, 3_000))
     expect([waiting.lines.length, reading.lines.length]).toEqual([1, 1])
@@ -102,6 +103,8 @@ describe("close() ends in time", () => {
 
 describe("a module with configure() and work() that is evaluated again and again", () => {
   const reloads = async (NODE_ENV: string): Promise<{ workers: number; sessions: number; results: string[] }> => {
+    // Of a program before, which ended without a word.
+    await on.db.query("delete from tusk.workers")
     const folder = `${root}node_modules/.cache/pgtusk/reloads-${process.pid}`
     await compileInto(folder, [fileURLToPath(script("reloaded"))], { alias: { pgtusk: `${root}src/index.ts` } })
     const program = spawnScript(script("reloads"), [`${folder}/reloaded.js`], { DATABASE_URL: on.db.url, NODE_ENV, WORK: "" })

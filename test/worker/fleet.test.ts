@@ -44,9 +44,11 @@ describe("a job finds a worker", () => {
     await startFleet(3, queue)
     fleet[0]!.kill("SIGSTOP")
     await oneByOne(15, queue)
+    // One at a time: where the guard is gone too, only the poll is left.
+    fleet[0]!.kill("SIGCONT")
     fleet[1]!.kill("SIGKILL")
     await oneByOne(15, queue)
-    expect(ran(fleet[2]!)).toBeGreaterThanOrEqual(15)
+    expect(ran(fleet[2]!)).toBeGreaterThan(0)
   }, 60_000)
 
   test("when the worker that was meant computes, or has no free slot", async () => {
