@@ -71,7 +71,8 @@ export const fleet: Scenario = {
       sizes: ours ? SIZES : [1, 50],
       faultSizes: ours ? [5, 50] : [],
       wholeSizes: ours ? SIZES : [50],
-      settleMs: 3_000,
+      // By then each session has counted what it did when it started: it does so once it has been idle for ten seconds.
+      settleMs: 12_000,
       idleMs: 20_000,
       countedAfterMs: COUNTED_AFTER_MS,
       jobs,
