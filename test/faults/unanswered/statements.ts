@@ -14,5 +14,5 @@ export const WORKER_STATEMENTS: Readonly<Record<string, string>> = {
   "move of a schedule": "set next_run_at = $2, last_run_at",
   // With the end of the message: "begin isolation level read committed" is none.
   commit: "commit\0",
-  notification: "pgtusk_notify_",
+  notification: "pgtusk_wake_",
 }
