@@ -81,7 +81,7 @@ export class Real {
   }
 
   async register(worker: string): Promise<void> {
-    await this.#run("register_worker", [worker, 20_000, 1, "host", "0", [QUEUE], ["sturdy", "fragile"]])
+    await this.#run("register_worker", [worker, 20_000, 1, "host", "0", [QUEUE], ["sturdy", "fragile"], false])
   }
 
   async claim(worker: string, most: number): Promise<{ id: string; lease: string }[]> {
