@@ -94,6 +94,8 @@ test("no statement that writes is missing here", async () => {
     ...DEEDS.flatMap((deed) => deed.shows),
     ...[...underLoad, ...START, "claim_limited"].map((name) => `sql ${name}`),
     ...["fire.ts add_jobs", "fire.ts update schedules"],
+    // The form for a transaction of a caller, whose commit decides.
+    "enqueuer.ts add_jobs",
     // Only reads: a function in it looks at the clock.
     "sql explain_limits",
     ...END,
