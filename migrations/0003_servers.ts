@@ -2,6 +2,19 @@ import { type Kysely, sql } from "kysely"
 import { render, type SchemaNames } from "../src/postgres/names.js"
 import * as functions from "./0002_functions.js"
 
+/** What logical replication finds the rows of all partitions by. */
+function ofPartitions(identity: "full" | "default"): string {
+  return `do $$
+declare
+  part regclass;
+begin
+  for part in select inhrelid from pg_inherits where inhparent = '{schema}.finished_jobs'::regclass order by inhrelid loop
+    execute format('alter table %s replica identity ${identity}', part);
+  end loop;
+end
+$$`
+}
+
 /** Changes to tables, in order. */
 const UP: readonly string[] = [
   // The deduplication key, for a retry to take it again: its row in keys goes when the job ends.
@@ -14,15 +27,7 @@ const UP: readonly string[] = [
   // An old \`partitions()\` must not add a day in between, which would lack it. Then the parent first: once it is ours, nobody holds a partition.
   `select pg_advisory_xact_lock(hashtextextended('{schema}.partitions', 7021))::text`,
   `alter table {schema}.finished_jobs replica identity full`,
-  `do $$
-declare
-  part regclass;
-begin
-  for part in select inhrelid from pg_inherits where inhparent = '{schema}.finished_jobs'::regclass order by inhrelid loop
-    execute format('alter table %s replica identity full', part);
-  end loop;
-end
-$$`,
+  ofPartitions("full"),
   // Whether a worker may be woken on its own channel; null: by version 0.1.0, which listens on the schema's channel alone.
   "alter table {schema}.workers add column listens boolean",
 ]
@@ -31,15 +36,7 @@ const DOWN: readonly string[] = [
   `alter table {schema}.jobs drop column dedup_key, drop column dedup_ttl_ms`,
   `alter table {schema}.finished_jobs drop column dedup_key, drop column dedup_ttl_ms`,
   `alter table {schema}.finished_jobs replica identity default`,
-  `do $$
-declare
-  part regclass;
-begin
-  for part in select inhrelid from pg_inherits where inhparent = '{schema}.finished_jobs'::regclass order by inhrelid loop
-    execute format('alter table %s replica identity default', part);
-  end loop;
-end
-$$`,
+  ofPartitions("default"),
   "alter table {schema}.workers drop column listens",
 ]
 

@@ -82,7 +82,7 @@ export class JobHandle<R> implements JobRef<R> {
     const timer =
       timeoutMs === undefined
         ? undefined
-        : setTimeout(() => aborter.abort(new WaitTimeoutError(`Job ${this.id} had not ended after ${timeoutMs} ms; it goes on`)), longest(timeoutMs))
+        : setTimeout(() => aborter.abort(new WaitTimeoutError(`Job ${this.id} had not ended after ${timeoutMs} ms; it goes on`)), timeoutMs)
     try {
       const { waiter } = await unlessAborted(this.#open(), aborter.signal)
       return await waiter.ended(this.id, aborter.signal)
@@ -156,11 +156,6 @@ function checkWaitOptions(options: WaitOptions, field: string): number | undefin
     throw invalidOption(`signal of ${field}`, options.signal, "which is no AbortSignal", "write new AbortController().signal, or leave it out")
   }
   return options.timeout === undefined ? undefined : toPositiveMilliseconds(options.timeout, `timeout of ${field}`)
-}
-
-/** Timers of Node end at once when they are longer than this: some 24 days. */
-function longest(ms: number): number {
-  return Math.min(ms, 2 ** 31 - 1)
 }
 
 function failedError(what: string, snapshot: JobSnapshot): JobFailedError {
