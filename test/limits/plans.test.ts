@@ -11,6 +11,8 @@ beforeAll(async () => {
   client = new pg.Client({ connectionString: on.db.url })
   client.on("error", () => {})
   await client.connect()
+  // Pages are counted: vacuum in between would have the next claim planned anew, and spread its row versions over all pages with a little room.
+  await client.query("alter table tusk.jobs set (autovacuum_enabled = off)")
 })
 afterAll(() => client.end())
 
@@ -78,7 +80,7 @@ test("a claim without limits reads no more than alone, whatever waits under limi
   ])
   const claim = statementTexts.claim.replaceAll("{schema}", '"tusk"')
   const plain = (): Promise<{ pages: number; ms: number }> => cost(queue, claim, [[5], ["0"], 10, crypto.randomUUID(), ["plain"]], 10)
-  // Autovacuum may come by between two, and the next one plans anew, which reads pages of the catalog too.
+  // The first one may be planned anew, which reads pages of the catalog too.
   const fewest = async (): Promise<number> => Math.min((await plain()).pages, (await plain()).pages, (await plain()).pages)
   const alone = await fewest()
   await fill(queue, 10, 1_000)
