@@ -1,10 +1,13 @@
 import { type Kysely, sql } from "kysely"
 
+/** Once made the functions. The last migration that changes one makes all of them, and no schema stops in between: here they would be made twice. */
+export async function up(): Promise<void> {}
+
 /**
- * The SQL functions and procedures, from sql/functions. A later version that changes one adds a migration that runs this again: `create or replace` lets
- * workers of the version before go on, as long as the parameters stay.
+ * Makes the SQL functions and procedures, from sql/functions. `create or replace` lets workers of the version before go on, as long as the parameters
+ * stay.
  */
-export function up(functions: Readonly<Record<string, string>>): (db: Kysely<any>) => Promise<void> {
+export function createAll(functions: Readonly<Record<string, string>>): (db: Kysely<any>) => Promise<void> {
   return async (db) => {
     for (const text of Object.values(functions)) await sql.raw(text).execute(db)
     await sql.raw(`select ${functionName(functions["partitions"] ?? "")}()`).execute(db)

@@ -47,7 +47,7 @@ const DOWN: readonly string[] = [
 export function up(names: SchemaNames, rendered: Readonly<Record<string, string>>): (db: Kysely<any>) => Promise<void> {
   return async (db) => {
     for (const text of UP) await sql.raw(render(text, names)).execute(db)
-    await functions.up(rendered)(db)
+    await functions.createAll(rendered)(db)
     await sql.raw(render("update {schema}.meta set version = 2", names)).execute(db)
   }
 }

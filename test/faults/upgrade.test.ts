@@ -2,7 +2,8 @@
 import { readFile } from "node:fs/promises"
 import type pg from "pg"
 import { beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { migrationsFor } from "../../migrations/index.js"
+import { createAll } from "../../migrations/0002_functions.js"
+import { functionsFor } from "../../migrations/index.js"
 import { ConnectionError } from "../../src/errors.js"
 import { Connector } from "../../src/postgres/connector.js"
 import { kyselyOver } from "../../src/postgres/kysely.js"
@@ -94,7 +95,7 @@ describe("under load", () => {
     for (let i = 0; i < 5; i++) {
       await client.query("begin")
       const db = kyselyOver({ query: async (text, params) => (await client.query(text, params as unknown[])) as any })
-      await migrationsFor(names)["0002_functions"]!.up(db)
+      await createAll(functionsFor(names))(db)
       await client.query("commit")
       await goOn()
     }

@@ -4,7 +4,8 @@
  */
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { migrationsFor } from "../../migrations/index.js"
+import { createAll } from "../../migrations/0002_functions.js"
+import { functionsFor, migrationsFor } from "../../migrations/index.js"
 import { Tusk, task } from "../../src/index.js"
 import { Connector } from "../../src/postgres/connector.js"
 import { type EmbeddedServer, startEmbedded } from "../../src/postgres/embedded.js"
@@ -65,7 +66,7 @@ describe.each([
       // Installed as 0.1.0 left it, and migrated under the publication.
       const early = (names: Parameters<typeof migrationsFor>[0]) => {
         const { "0001_tables": tables, "0002_functions": functions } = migrationsFor(names)
-        return { "0001_tables": tables!, "0002_functions": functions! }
+        return { "0001_tables": tables!, "0002_functions": { ...functions!, up: createAll(functionsFor(names)) } }
       }
       await migrateOn(Connector.to(original.url), schemaNames("tusk"), { version: 1, migrationsFor: early })
       // As the function of that time made them.
