@@ -1,8 +1,12 @@
+import { execFile } from "node:child_process"
 import { readFile } from "node:fs/promises"
+import { promisify } from "node:util"
 import pg from "pg"
 import { afterAll, describe, expect, test } from "vitest"
+import { migrationsFor } from "../../migrations/index.js"
 import { migrateUrl } from "../../src/postgres/migrate.js"
-import { root, run } from "../package/project.js"
+import { schemaNames } from "../../src/postgres/names.js"
+import { root } from "../package/project.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { dumpSchema } from "./dump.js"
 
@@ -39,13 +43,27 @@ describe("the golden schema", () => {
     expect(await db.query("select 1 from pg_namespace where nspname = 'tusk'")).toEqual([])
   })
 
-  test("is what kysely-ctl makes with kysely.config.ts, up, down and up again", async () => {
+  test("is what kysely-ctl makes with kysely.config.ts, which it can list, take down and bring up", async () => {
     const db = await database({ migrated: false })
-    const ctl = (...args: string[]): Promise<string> =>
-      run(root, process.execPath, ["node_modules/kysely-ctl/dist/bin.mjs", ...args], { DATABASE_URL: db.url })
+    const all = Object.keys(migrationsFor(schemaNames("tusk")))
+    const applied = async (): Promise<string[]> => (await db.query("select name from tusk.migration order by name")).map(({ name }) => name)
+    const ctl = async (...args: string[]): Promise<string> => {
+      const { stdout, stderr } = await promisify(execFile)(
+        process.execPath,
+        [`${root}/node_modules/kysely-ctl/dist/bin.mjs`, ...args, "--no-outdated-check"],
+        { cwd: root, env: { PATH: process.env["PATH"], HOME: process.env["HOME"], DATABASE_URL: db.url }, timeout: 60_000 },
+      )
+      return `${stdout}${stderr}`
+    }
+    const listed = await ctl("migrate:list")
+    for (const name of all) expect(listed).toContain(name)
     await ctl("migrate:latest")
     expect(await dump(db)).toBe(golden)
-    for (let n = 0; n < 3; n++) await ctl("migrate:down")
+    await ctl("migrate:down")
+    expect(await applied()).toEqual(all.slice(0, -1))
+    await ctl("migrate:up")
+    expect(await dump(db)).toBe(golden)
+    for (const _ of all) await ctl("migrate:down")
     expect(await db.query("select relname from pg_class where relnamespace = 'tusk'::regnamespace and relname !~ '^migration'")).toEqual([])
     expect(await db.query("select proname from pg_proc where pronamespace = 'tusk'::regnamespace")).toEqual([])
     await ctl("migrate:latest")

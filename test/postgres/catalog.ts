@@ -1,4 +1,19 @@
-import type { TestDatabase } from "../support/database.js"
+import { createDatabase, type TestDatabase } from "../support/database.js"
+
+let migrated: Promise<string[]> | undefined
+
+/** Of the schema `tusk` as all tests have it. */
+export function migratedCatalog(): Promise<string[]> {
+  migrated ??= (async () => {
+    const db = await createDatabase()
+    try {
+      return await catalogOf(db)
+    } finally {
+      await db.close()
+    }
+  })()
+  return migrated
+}
 
 /** Everything in a schema that migrations make, bodies of functions and rows of settings included, to compare two ways of making it. */
 export async function catalogOf(db: TestDatabase, schema = "tusk"): Promise<string[]> {

@@ -5,7 +5,7 @@ import { SchemaVersionError } from "../../src/errors.js"
 import { task } from "../../src/index.js"
 import { connect, openTusk, rejection } from "../jobs/setup.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
-import { catalogOf } from "./catalog.js"
+import { catalogOf, migratedCatalog } from "./catalog.js"
 import { supportedClients } from "./transaction-clients/index.js"
 import { openKysely } from "./transaction-clients/kysely.js"
 
@@ -30,7 +30,7 @@ describe("in a plain transaction of pg", () => {
     expect(await schemas(db)).toEqual([])
     await client.query("commit")
     expect(await job.state()).toBe("waiting")
-    expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+    expect(await catalogOf(db)).toEqual(await migratedCatalog())
   })
 
   test("rolls back with it; afterwards the client says that the schema is missing", async () => {
@@ -78,7 +78,7 @@ test("in a migration of the user's own, run by Kysely's Migrator", async () => {
   expect(await schemas(db)).toEqual([])
   const { error } = await migratorOf(migrations).migrateToLatest()
   expect(error).toBeUndefined()
-  expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+  expect(await catalogOf(db)).toEqual(await migratedCatalog())
   expect((await work.with({ via: tusk }).enqueue(1)).created).toBe(true)
   await kysely.destroy()
 })
@@ -103,6 +103,6 @@ test.each(supportedClients)("through $name: rollback leaves nothing, commit leav
     await work.with({ via: tusk, tx }).enqueue(1)
   })
   await client.close()
-  expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+  expect(await catalogOf(db)).toEqual(await migratedCatalog())
   expect(await db.query("select args from tusk.jobs")).toEqual([{ args: [1] }])
 })

@@ -1,6 +1,3 @@
-import { execFile } from "node:child_process"
-import { fileURLToPath } from "node:url"
-import { promisify } from "node:util"
 import { Migrator, NO_MIGRATIONS } from "kysely"
 import { describe, expect, onTestFinished, test } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
@@ -13,7 +10,7 @@ import { assertSchema } from "../../src/postgres/schema-version.js"
 import { connect, openTusk, rejection } from "../jobs/setup.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { spawnScript } from "../support/process.js"
-import { catalogOf } from "./catalog.js"
+import { catalogOf, migratedCatalog } from "./catalog.js"
 import { openKysely } from "./transaction-clients/kysely.js"
 
 const work = task({ name: "work" }, async (n: number) => n)
@@ -43,7 +40,7 @@ describe("migrate", () => {
     for (const script of scripts) script.send("go")
     const applied = await Promise.all(scripts.map(async (script) => JSON.parse((await script.line(/^applied/, 30_000)).slice(8))))
     expect(applied.toSorted((a, b) => b.length - a.length)).toEqual([all, [], [], [], []])
-    expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+    expect(await catalogOf(db)).toEqual(await migratedCatalog())
   }, 120_000)
 
   test("twenty at once in one process, in two schemas", async () => {
@@ -90,7 +87,7 @@ describe("migrate", () => {
     )
     expect(left).toEqual([{ name: "migration" }, { name: "migration_lock" }])
     expect(await openTusk({ connectionString: db.url }).migrate()).toEqual({ applied: all })
-    expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+    expect(await catalogOf(db)).toEqual(await migratedCatalog())
   })
 
   test("down refuses to lose jobs and schedules, says which, and changes nothing; the session can say that they may go", async () => {
@@ -235,7 +232,7 @@ describe("the SQL of the migrations", () => {
     // Of tables that are in use it waits for no lock that stops all workers meanwhile.
     expect(rest).toMatch(/^begin;\nset local lock_timeout = '2000ms';\n/)
     await client.query(rest)
-    expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
+    expect(await catalogOf(db)).toEqual(await migratedCatalog())
   })
 
   test("is one transaction: a fault leaves nothing behind", async () => {
@@ -247,24 +244,3 @@ describe("the SQL of the migrations", () => {
     expect(await db.query("select 1 from pg_class where relname = 'jobs'")).toEqual([])
   })
 })
-
-test("kysely.config.ts serves kysely-ctl: list, latest, down and up", async () => {
-  const db = await database()
-  const root = fileURLToPath(new URL("../..", import.meta.url))
-  const kysely = async (...args: string[]): Promise<string> => {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [`${root}node_modules/.bin/kysely`, ...args, "--no-outdated-check"], {
-      cwd: root,
-      env: { PATH: process.env["PATH"], HOME: process.env["HOME"], DATABASE_URL: db.url },
-      timeout: 60_000,
-    })
-    return `${stdout}${stderr}`
-  }
-  const before = await kysely("migrate:list")
-  for (const name of all) expect(before).toContain(name)
-  await kysely("migrate:latest")
-  expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
-  await kysely("migrate:down")
-  expect(await db.query("select name from tusk.migration order by name")).toEqual(all.slice(0, -1).map((name) => ({ name })))
-  await kysely("migrate:up")
-  expect(await catalogOf(db)).toEqual(await catalogOf(await database(true)))
-}, 120_000)
