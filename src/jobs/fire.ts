@@ -12,9 +12,9 @@ import { isConnectionLoss, isTransient } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import { END_WHEN_SILENT, type Runner } from "../postgres/pool.js"
 import { type LaneHint, lanesOf } from "../postgres/wake.js"
+import type { StoredWhen } from "./slots.js"
 import { Slots } from "./slots.js"
 import { uuidv7 } from "./uuid.js"
-import type { StoredWhen } from "./when.js"
 
 interface DueRow {
   readonly id: string

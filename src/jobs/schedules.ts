@@ -11,9 +11,10 @@ import type { TaskSpec } from "../task/spec.js"
 import { isStorable } from "../task/text.js"
 import type { EnqueueOptions, When } from "../task/types.js"
 import { draftText } from "./draft-values.js"
+import type { StoredWhen } from "./slots.js"
 import { Slots } from "./slots.js"
 import type { Job, Schedule, Schedules } from "./types.js"
-import { checkWhen, type StoredWhen, sameWhen, whenOf } from "./when.js"
+import { checkWhen, sameWhen, whenOf } from "./when.js"
 
 interface ScheduleRow {
   readonly id: string

@@ -10,7 +10,20 @@ import { Cron } from "croner"
 import { ScheduleError } from "../errors.js"
 import { describeValue } from "../task/invalid-option.js"
 import { WallClock } from "./wall-clock.js"
-import type { StoredWhen } from "./when.js"
+
+/** A `When` as it is stored: JSON, in milliseconds and ISO instants. */
+export interface StoredWhen {
+  readonly cron?: string
+  readonly tz?: string
+  readonly everyMs?: number
+  /** Of `every` without a `from`: the instant of creation. The grid begins there; it is no slot itself. */
+  readonly origin?: string
+  readonly from?: string
+  readonly until?: string
+  readonly limit?: number
+  readonly overlap: "all" | "skip"
+  readonly missed: "skip" | "once" | "all"
+}
 
 export class Slots {
   readonly #when: StoredWhen

@@ -3,21 +3,7 @@ import { ScheduleError } from "../errors.js"
 import { toPositiveMilliseconds } from "../task/duration.js"
 import { checkKeys } from "../task/option-checks.js"
 import type { When } from "../task/types.js"
-import { Slots } from "./slots.js"
-
-/** A `When` as it is stored: JSON, in milliseconds and ISO instants. */
-export interface StoredWhen {
-  readonly cron?: string
-  readonly tz?: string
-  readonly everyMs?: number
-  /** Of `every` without a `from`: the instant of creation. The grid begins there; it is no slot itself. */
-  readonly origin?: string
-  readonly from?: string
-  readonly until?: string
-  readonly limit?: number
-  readonly overlap: "all" | "skip"
-  readonly missed: "skip" | "once" | "all"
-}
+import { Slots, type StoredWhen } from "./slots.js"
 
 const KNOWN = ["cron", "tz", "every", "from", "until", "limit", "overlap", "missed"]
 const MIN_EVERY_MS = 100

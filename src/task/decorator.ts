@@ -5,7 +5,8 @@
 import { InvalidOptionError } from "../errors.js"
 import { checkTaskOptions, NO_OPTIONS } from "./options.js"
 import { createTask } from "./producer.js"
-import { type AnyFunction, findMethod, findTask, registerTask, rememberMethod } from "./registry.js"
+import { findMethod, findTask, registerTask, rememberMethod } from "./registry.js"
+import type { AnyFunction } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
 import type { TaskOptions } from "./types.js"
 

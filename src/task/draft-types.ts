@@ -1,4 +1,4 @@
-import type { StoredRetention } from "./spec.js"
+import type { StoredRetention } from "./option-checks.js"
 import type { Backoff, OnParentFailure } from "./types.js"
 
 /**

@@ -6,9 +6,10 @@ import type { Draft, DraftKey, DraftParent, StoredOptions } from "./draft-types.
 import { describeValue } from "./invalid-option.js"
 import { checkDeduplicate } from "./job-option-checks.js"
 import { keyOf } from "./limits.js"
+import type { StoredRetention } from "./option-checks.js"
 import { type CheckedOptions, checkEnqueueOptions, DEFAULT_MAX_CRASHES } from "./options.js"
 import { validateArgs } from "./schema-check.js"
-import type { StoredRetention, TaskSpec } from "./spec.js"
+import type { TaskSpec } from "./spec.js"
 
 /**
  * Builds the draft of one job; a Promise only when the task's schema is asynchronous.

@@ -1,7 +1,8 @@
 /** Classes with `@task` methods: their tasks, and the object whose methods run. */
 import { InvalidOptionError, UnknownTaskError } from "../errors.js"
 import { invalidOption } from "./invalid-option.js"
-import { type AnyFunction, bindMethods, findMethod, type MethodTask } from "./registry.js"
+import { bindMethods, findMethod, type MethodTask } from "./registry.js"
+import type { AnyFunction } from "./same-task.js"
 import { suggest } from "./suggest.js"
 import type { ReportProgress, Task } from "./types.js"
 

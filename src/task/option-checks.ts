@@ -1,7 +1,6 @@
 /** Checks that task options and enqueue options share. Each returns the value as it is kept, or throws an InvalidOptionError that says what to write. */
 import { toMilliseconds } from "./duration.js"
 import { badOption, describeValue, invalidOption } from "./invalid-option.js"
-import type { StoredRetention } from "./spec.js"
 import { suggest } from "./suggest.js"
 import { textFault } from "./text.js"
 import type { Duration } from "./types.js"
@@ -59,6 +58,12 @@ export function checkOneOf<const T extends string>(value: unknown, field: string
     "which is none of its values",
     `write one of ${list}${meant === undefined ? "" : ` (did you mean ${JSON.stringify(meant)}?)`}`,
   )
+}
+
+/** Milliseconds, or false: delete at once. */
+export interface StoredRetention {
+  readonly completed?: number | false
+  readonly failed?: number | false
 }
 
 /** `{ completed, failed }` in milliseconds; false deletes at once. */

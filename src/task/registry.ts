@@ -4,11 +4,9 @@
  */
 import { DuplicateTaskError } from "../errors.js"
 import { isDevelopment } from "./development.js"
-import { isSameTask, textOf } from "./same-task.js"
+import { type AnyFunction, isSameTask, textOf } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
 import type { Duration, Task } from "./types.js"
-
-export type AnyFunction = (...args: any[]) => unknown
 
 /** A task and what stands behind its name. */
 export interface RegisteredTask {

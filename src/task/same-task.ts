@@ -2,7 +2,8 @@
  * Whether two definitions are one task whose module was evaluated twice, as a bundler's two entries, `vi.resetModules()` or an import with a query
  * do. Their functions are different objects then, with the same text; so are their options, with the same content.
  */
-import type { AnyFunction } from "./registry.js"
+
+export type AnyFunction = (...args: any[]) => unknown
 
 interface Definition {
   readonly source: AnyFunction

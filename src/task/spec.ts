@@ -1,4 +1,5 @@
 import type { DeduplicateOptions } from "../jobs/types.js"
+import type { StoredRetention } from "./option-checks.js"
 import type { Backoff, BackoffFunction, RateStrategy, StandardSchema, TaskOptions } from "./types.js"
 
 /** A task as the registry knows it: options validated, durations in milliseconds, defaults filled in. */
@@ -34,10 +35,4 @@ export interface LimitSpec {
 export interface RateSpec extends LimitSpec {
   readonly perMs: number
   readonly strategy: RateStrategy
-}
-
-/** Milliseconds, or false: delete at once. */
-export interface StoredRetention {
-  readonly completed?: number | false
-  readonly failed?: number | false
 }

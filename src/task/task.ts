@@ -3,7 +3,8 @@ import type { AnyKey, Arguments, Fits, In, Known, OptionsWithKey, Out, Plain, Re
 import { invalidOption } from "./invalid-option.js"
 import { checkTaskOptions, NO_OPTIONS } from "./options.js"
 import { createTask } from "./producer.js"
-import { type AnyFunction, registerTask } from "./registry.js"
+import { registerTask } from "./registry.js"
+import type { AnyFunction } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
 import type { ReportProgress, StandardSchema, Task, TaskOptions } from "./types.js"
 

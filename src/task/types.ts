@@ -1,5 +1,4 @@
 import type { DeduplicateOptions, Job, JobRef, Schedule } from "../jobs/types.js"
-import type { Tusk } from "../tusk.js"
 import type { CurrentJob } from "../worker/types.js"
 
 /** A length of time. A bare number is **seconds** (`ttl: 60`); a string carries its unit (`"250ms"`, `"10m"`, `"1d"`). */
@@ -123,10 +122,16 @@ export type BoundTask<A extends readonly unknown[], R> = Pick<
   "taskName" | "enqueue" | "delay" | "send" | "enqueueMany" | "with" | "schedule" | "call"
 >
 
+/** A client, as an option: a `Tusk`. */
+export interface TuskLike {
+  /** Internal. */
+  readonly "~client": object
+}
+
 /** Options of one job, given by `task.with(options)`; those of RunOptions default to the task's. */
 export interface EnqueueOptions extends RunOptions {
   /** The client to use. Default: the configured one. */
-  via?: Tusk
+  via?: TuskLike
   /**
    * The caller's transaction, of any supported client: the job exists iff it commits; until then its handle's readers throw UnknownJobError.
    * An unknown client is an InvalidOptionError. A bare pg client outside of begin/commit enqueues at once.

@@ -3,7 +3,7 @@ import type { Logger } from "../logger.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { LaneHint, Notifier } from "../postgres/wake.js"
-import type { ClaimedRow, Slot } from "./run.js"
+import type { ClaimedRow, Slot } from "./claimed-job.js"
 
 /** What a queue's claimer needs of its worker. */
 export interface ClaimHost {

@@ -13,11 +13,11 @@ import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
 import { ALL_WORKERS, type LaneHint, LIMITED_LANE, LIMITED_QUEUE } from "../postgres/wake.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { ClaimHost } from "./claim-host.js"
+import { type ClaimedRow, claimedRow, type Slot } from "./claimed-job.js"
 import { Hold } from "./hold.js"
 import type { QueueLanes } from "./lanes.js"
 import { LimitedClaims } from "./limited-claims.js"
 import { Relay } from "./relay.js"
-import { type ClaimedRow, claimedRow, type Slot } from "./run.js"
 
 /** A batch is what the slots will finish in this time. */
 const AHEAD_MS = 50

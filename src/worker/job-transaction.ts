@@ -18,7 +18,7 @@ import type { Statements } from "../postgres/statements.js"
 import { ownTransactions } from "../postgres/transaction.js"
 import { executorOf, queryOurs } from "../postgres/values.js"
 import { setImmediate } from "../timers.js"
-import type { SettleRow } from "./settler.js"
+import type { SettleRow } from "./outcome.js"
 import type { Transaction } from "./types.js"
 
 /** `again`: nobody knows, or it surely was rolled back, and by no fault of the handler's. */

@@ -15,7 +15,7 @@ import type { Statements } from "../postgres/statements.js"
 import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
 import { LIMITED_LANE, type Notifier } from "../postgres/wake.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
-import { type ClaimedRow, claimedRow } from "./run.js"
+import { type ClaimedRow, claimedRow } from "./claimed-job.js"
 
 export interface LimitedHost {
   readonly runner: Runner

@@ -14,7 +14,7 @@ import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
 import { performance } from "../timers.js"
-import type { SettleRow } from "./settler.js"
+import type { SettleRow } from "./outcome.js"
 
 export interface LostClaimsOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner

@@ -11,13 +11,13 @@ import {
   ValidationError,
   WorkerShutdownError,
 } from "../errors.js"
+import type { Consequences } from "../jobs/consequences.js"
 import type { JobFailure } from "../jobs/types.js"
 import { retryDelayMs } from "../task/backoff.js"
 import { toMilliseconds } from "../task/duration.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { Backoff, Duration } from "../task/types.js"
 import { wallClock } from "../timers.js"
-import type { SettleRow } from "./settler.js"
 import { failureOf } from "./thrown.js"
 import type { CurrentJob } from "./types.js"
 
@@ -34,6 +34,15 @@ export type Outcome =
   /** Recorded in the job's own transaction already. */
   | { readonly kind: "recorded"; readonly row: SettleRow }
   | { readonly kind: "lost" }
+
+/** What the function settle returns. */
+export interface SettleRow extends Consequences {
+  /** Those that were ours; null: all of them. */
+  readonly settled: string[] | null
+  /** Those that ended cancelled although they had another outcome, with the reason. */
+  readonly cancelled: Readonly<Record<string, JobFailure>> | null
+  readonly subscribed: boolean
+}
 
 /** Thrown by `snooze()`. Not an error of the handler's, so it carries no stack. */
 export class SnoozeSignal {

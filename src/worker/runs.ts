@@ -8,8 +8,9 @@ import { LeaseLostError, type TuskError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { TaskSpec } from "../task/spec.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
+import type { ClaimedRow, Slot } from "./claimed-job.js"
 import type { Outcome } from "./outcome.js"
-import { type ClaimedRow, Run, type RunHost, type RunListener, type Slot } from "./run.js"
+import { Run, type RunHost, type RunListener } from "./run.js"
 
 export interface RunsOptions {
   readonly host: RunHost

@@ -5,7 +5,7 @@
  * ever (the fence makes a repeat harmless); an outcome that cannot be stored becomes a failure of that job alone.
  */
 import { ConnectionError, PayloadError } from "../errors.js"
-import { Aftermath, type Consequences } from "../jobs/consequences.js"
+import { Aftermath } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
 import type { JobFailure } from "../jobs/types.js"
 import { arrayOfTexts, arrayOfWords } from "../postgres/array-text.js"
@@ -16,7 +16,7 @@ import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { Service, type ServiceOptions } from "../service.js"
 import { setImmediate } from "../timers.js"
-import { failureOf, type Outcome } from "./outcome.js"
+import { failureOf, type Outcome, type SettleRow } from "./outcome.js"
 import type { Run } from "./run.js"
 
 export interface Settlement {
@@ -201,15 +201,6 @@ export class Settler extends Service {
     this.#aftermath.follow(row)
     this.#options.concluded()
   }
-}
-
-/** What the function settle returns. */
-export interface SettleRow extends Consequences {
-  /** Those that were ours; null: all of them. */
-  readonly settled: string[] | null
-  /** Those that ended cancelled although they had another outcome, with the reason. */
-  readonly cancelled: Readonly<Record<string, JobFailure>> | null
-  readonly subscribed: boolean
 }
 
 /**
