@@ -1,5 +1,6 @@
 import { type Kysely, sql } from "kysely"
 import { render, type SchemaNames } from "../src/postgres/names.js"
+import { ADMIT_OWNER } from "../src/postgres/row-security.js"
 
 /**
  * The tables. One DDL statement a call (engines that forward DDL text, such as Citus, refuse several in one string).
@@ -72,7 +73,6 @@ const STATEMENTS = [
     server_started_at timestamptz not null default pg_postmaster_start_time(),
     one               boolean primary key default true check (one)
   )`,
-  `insert into {schema}.epoch default values`,
   // The order of becoming claimable. A job that returns to waiting after a delay takes a new number.
   `create sequence {schema}.job_seq`,
   // Set by those who wait for the disk (sql/functions/flush_log.sql). It counts nothing.
@@ -276,5 +276,8 @@ const STATEMENTS = [
     version     integer not null,
     min_version integer not null
   )`,
+  // Before the first rows: an event trigger may have put all of these tables under row-level security.
+  ADMIT_OWNER,
+  `insert into {schema}.epoch default values`,
   `insert into {schema}.meta (version, min_version) values (1, 1)`,
 ]

@@ -1,7 +1,8 @@
 -- Makes the daily partitions of finished_jobs from today to 17 days ahead, and drops those of past days. Returns the names dropped.
 -- Run by every worker at its start and each hour; twice at once does no harm: an advisory lock lets one of them work, the others return.
 -- A new day is attached (which readers and writers of the other days do not notice); a past day is dropped under a short lock_timeout, since a
--- long reader would otherwise queue every settle behind us: what cannot be dropped now goes with the next run.
+-- long reader would otherwise queue every settle behind us: what cannot be dropped now goes with the next run. One whose drop is refused stays, with a
+-- warning.
 -- Each has a replica identity, since where it is published no row of it could be changed otherwise (see migrations/0003_servers.ts).
 -- Rows' custom ids in a dropped day are released by prune (keys.until).
 create or replace function {schema}.partitions() returns text[]
@@ -33,8 +34,12 @@ begin
       set local lock_timeout = '250ms';
       execute format('drop table %s.%I', home, part);
       dropped := dropped || part;
-    exception when lock_not_available then
-      null;
+    exception
+      when lock_not_available then
+        null;
+      -- An event trigger of the application's may forbid it. That must not undo the days to come.
+      when others then
+        raise warning 'pgtusk: the past day %.% cannot be dropped: %', home, part, sqlerrm;
     end;
   end loop;
   return dropped;

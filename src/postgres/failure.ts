@@ -101,6 +101,9 @@ function sentence(error: unknown, message: string, target: string): string {
     return `${at} takes no writes: ${message}. It is a standby, or a setting makes it read-only; connect to the primary, or give the hosts of all servers, and pgtusk goes to the one that takes writes`
   if (socket === "ENOTFOUND" || socket === "EAI_AGAIN") return `pgtusk cannot find the host of ${target}; check the name in the connection string`
   if (socket !== undefined) return `No Postgres answers at ${target} (${socket}); check host and port, and that the server runs`
+  // The words differ with lc_messages; the place in Postgres's code does not.
+  if (state === "42501" && Reflect.get(Object(error), "routine") === "ExecWithCheckOptions")
+    return `Row-level security refuses a row to the user of ${target}: ${message}; if the table is one of pgtusk's, run \`npx pgtusk migrate\` as its owner, which gives the owner a policy, and give other users one of their own`
   if (state !== undefined) return refusal(state, message, at) ?? `${at} refuses a statement of pgtusk: ${message} (${state})`
   if (CERTIFICATE.test(code))
     return `pgtusk does not trust the certificate of ${at}: ${message}; give the certificate of its authority (sslrootcert=/path/to/ca.pem in the connection string, or ssl: { ca } of a pool), or, in a network that you trust, write sslmode=no-verify`

@@ -16,8 +16,9 @@ import { Connector } from "./connector.js"
 import type { Executor } from "./executor.js"
 import { connectionError, isConnectionLoss } from "./failure.js"
 import { kyselyOver } from "./kysely.js"
-import { type SchemaNames, schemaNames } from "./names.js"
+import { render, type SchemaNames, schemaNames } from "./names.js"
 import { END_WHEN_SILENT } from "./pool.js"
+import { ADMIT_OWNER } from "./row-security.js"
 import { assertNotNewer, assertServer, SCHEMA_VERSION } from "./schema-version.js"
 import { ASK_SETTINGS, beginOurs, needsOf, presentOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
@@ -91,14 +92,22 @@ async function migratePinned(executor: Executor, names: SchemaNames, release: Re
     // Only from here on: whoever waits for another migration stands in nobody's way. And should our host vanish, the locks go with us.
     await executor.query(`select set_config('lock_timeout', $1::text, true) as waits, ${END_WHEN_SILENT} as ends`, [`${lockTimeoutMs}ms`])
   }
+  const admitOwner = (): Promise<unknown> => executor.query(render(ADMIT_OWNER, names), [])
+  await admitOwner()
   await assertNotNewer(executor, names, release.version)
   let first: unknown
   const recording: Executor = {
-    query: (text, params) =>
-      executor.query<any>(text, params).catch((error: unknown) => {
+    async query(text, params) {
+      try {
+        const outcome = await executor.query<any>(text, params)
+        // Kysely's last table of its own, before it writes a row into it.
+        if (/^create table .*"migration_lock"/.test(text)) await admitOwner()
+        return outcome
+      } catch (error) {
         first ??= error
         throw error
-      }),
+      }
+    },
   }
   const { error, results } = await migratorOn(
     kyselyOver(recording, () => new LockedAdapter()),
@@ -209,9 +218,11 @@ export async function migrationSql(names: SchemaNames, from = 0): Promise<string
       `create schema if not exists ${names.quoted};`,
       `create table if not exists ${names.quoted}.migration (name varchar(255) primary key, timestamp varchar(255) not null);`,
       `create table if not exists ${names.quoted}.migration_lock (id varchar(255) primary key, is_locked integer not null default 0);`,
+      `${render(ADMIT_OWNER, names)};`,
       `insert into ${names.quoted}.migration_lock (id, is_locked) values ('migration_lock', 0) on conflict do nothing;`,
     )
   }
+  if (from > 0) out.push(`${render(ADMIT_OWNER, names)};`)
   for (const [name, migration] of Object.entries(migrationsFor(names))) {
     if (Number.parseInt(name, 10) <= from) continue
     out.push("", `-- ${name}`)

@@ -2,6 +2,7 @@
 import { SchemaVersionError } from "../errors.js"
 import type { Executor } from "./executor.js"
 import { render, type SchemaNames } from "./names.js"
+import { HIDDEN_TABLES, hiddenRows } from "./row-security.js"
 
 /** The version of the schema that this code works on; the last migration writes the same into `meta`. */
 export const SCHEMA_VERSION = 2
@@ -19,11 +20,15 @@ export async function assertServer(executor: Executor): Promise<void> {
   }
 }
 
+/** @throws ConnectionError when a table of the schema hides its rows from the user: what `meta` says could not be seen either */
 async function storedVersion(executor: Executor, names: SchemaNames): Promise<{ version: number; min: number } | undefined> {
-  const present = await executor.query<{ present: string | null }>("select pg_catalog.to_regclass($1::pg_catalog.text)::pg_catalog.text as present", [
-    `${names.quoted}.meta`,
-  ])
-  if (present.rows[0]?.present == null) return undefined
+  const found = await executor.query<{ present: string | null; hidden: string | null }>(
+    `select pg_catalog.to_regclass($2::pg_catalog.text)::pg_catalog.text as present, ${HIDDEN_TABLES} as hidden`,
+    [names.quoted, `${names.quoted}.meta`],
+  )
+  const { present = null, hidden = null } = found.rows[0] ?? {}
+  if (present === null) return undefined
+  if (hidden !== null) throw hiddenRows(hidden, names)
   const { rows } = await executor.query<{ version: number; min: number }>(render("select version, min_version as min from {schema}.meta", names), [])
   return rows[0] === undefined ? undefined : { version: Number(rows[0].version), min: Number(rows[0].min) }
 }

@@ -68,7 +68,12 @@ order by j.id`,
   extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule,
   exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   notify: `select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m where (select pg_notification_queue_usage()) <= 0.5`,
-  partitions: `select {schema}.partitions() as dropped`,
+  partitions: `select p.dropped, (
+  select array_agg(c.relname::text order by c.relname) from pg_inherits i join pg_class c on c.oid = i.inhrelid
+  where i.inhparent = '{schema}.finished_jobs'::regclass and c.relname ~ '^finished_jobs_[0-9]{8}$' and c.relname <> all (p.dropped)
+    and to_date(right(c.relname, 8), 'YYYYMMDD') < (now() at time zone 'UTC')::date - 1
+) as kept
+from (select {schema}.partitions() as dropped offset 0) p`,
   progress: `with stored as (
 update {schema}.jobs j set progress = p.progress
 from unnest((select $2::uuid[]), (select $3::bigint[]), (select $4::jsonb[])) p (id, lease, progress)
@@ -1182,8 +1187,11 @@ begin
       set local lock_timeout = '250ms';
       execute format('drop table %s.%I', home, part);
       dropped := dropped || part;
-    exception when lock_not_available then
-      null;
+    exception
+      when lock_not_available then
+        null;
+      when others then
+        raise warning 'pgtusk: the past day %.% cannot be dropped: %', home, part, sqlerrm;
     end;
   end loop;
   return dropped;

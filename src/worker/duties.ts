@@ -8,6 +8,7 @@
  * So that a hundred workers do not ask a hundred times, a worker's place among the live ones (which each beat tells) spaces its duties out: the first
  * is there in time, the second a moment later, and the others step in where a poll finds something late. Places may be wrong for a beat, and no harm is done.
  */
+import { TuskError } from "../errors.js"
 import { Aftermath, type Consequences, type ToldJob } from "../jobs/consequences.js"
 import type { EventFeed } from "../jobs/event-feed.js"
 import { fireDue } from "../jobs/fire.js"
@@ -68,9 +69,9 @@ export class Duties extends Service {
       return this.#every(PRUNE_EVERY_MS)
     }),
     duty("keeping partitions", async () => {
-      const { runner, statements } = this.#options
-      await runner.run(statements.partitions)
+      await this.#keepPartitions()
       // What a dropped day held can free nobody any more.
+      const { runner, statements } = this.#options
       const [row] = await runner.run<Consequences & { gone_parents: number }>({ ...statements.abandon, values: [BATCH] })
       this.#aftermath.follow(row!)
       return row!.gone_parents === BATCH ? 0 : this.#every(PARTITIONS_EVERY_MS)
@@ -121,8 +122,27 @@ export class Duties extends Service {
 
   protected override async onStart(): Promise<void> {
     // Without partitions no job can end: a worker that cannot make them must not begin.
-    await this.#options.runner.run(this.#options.statements.partitions)
+    try {
+      await this.#keepPartitions()
+    } catch (error) {
+      if (error instanceof TuskError) throw error
+      const message = error instanceof Error ? error.message : String(error)
+      throw new TuskError(
+        "REFUSED",
+        `The worker cannot begin: Postgres refuses the partitions of finished_jobs for the coming days: ${message}; let the owner of the schema create tables in it`,
+        { cause: error },
+      )
+    }
     this.spawn(() => this.loop(() => this.#round()))
+  }
+
+  async #keepPartitions(): Promise<void> {
+    const { runner, statements } = this.#options
+    const [row] = await runner.run<{ kept: string[] | null }>(statements.partitions)
+    if (row?.kept == null) return
+    this.logger.warn("partitions of past days cannot be dropped: a transaction reads them, or an event trigger refuses it (see the server's log)", {
+      partitions: row.kept,
+    })
   }
 
   async #round(): Promise<number> {
