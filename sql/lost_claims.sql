@@ -5,4 +5,4 @@
 select j.id, j.lease
 from {schema}.jobs j
 where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ((select $3::bigint[])::bigint[])
-order by j.id
+order by row(j.id)

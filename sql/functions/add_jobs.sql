@@ -21,7 +21,7 @@
 create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
-set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare
@@ -148,8 +148,8 @@ begin
   -- 3. The jobs that this looks at or changes are locked; parents are looked up.
   if any_parent or replacing is not null then
     perform from {schema}.jobs j
-    where j.id = any (outer_parents)
-      or j.id = any (array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing))) and j.state = 'delayed'
+    where j.id = any (coalesce(outer_parents, '{}') || array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing)))
+      and (j.state::text = 'delayed' or j.id = any (outer_parents))
     order by j.id for no key update;
   end if;
   if outer_parents is not null then
@@ -206,7 +206,7 @@ begin
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
       max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0,
       concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key)
-    from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
+    from whole w where not w.fresh and j.id = any (array[w.id]) and j.state::text = 'delayed'
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
@@ -237,25 +237,25 @@ begin
   -- 6. The earlier call may still have been on its way in the beginning, and its job may have come and gone since: then that was the job.
   if repeated then
     with twice as (
-      delete from {schema}.jobs j where j.id = any (fresh) and exists (select from {schema}.finished_jobs f where f.id = j.id) returning j.id
+      delete from {schema}.jobs j where j.id = any (fresh) and exists (select from {schema}.finished_jobs f where f.id = j.id offset 0) returning j.id
     ), edges as (
-      delete from {schema}.job_dependencies d using twice t where d.child_id = t.id
+      delete from {schema}.job_dependencies d using twice t where d.child_id = any (array[t.id])
     )
-    delete from {schema}.keys k using twice t where k.job_id = t.id and k.release = 'finish';
+    delete from {schema}.keys k using twice t where k.job_id = any (array[t.id]) and k.release = 'finish';
   end if;
 
   if channel is not null then
     select nullif(coalesce(touched, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
+    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state::text = 'waiting' group by 1, 2) l;
     select least(due, extract(epoch from min(j.run_at) - now())::double precision * 1000) into due
-    from {schema}.jobs j where j.id = any (fresh) and j.state = 'delayed';
+    from {schema}.jobs j where j.id = any (fresh) and j.state::text = 'delayed';
     perform {schema}.wake(channel, lanes, due);
   end if;
 
   return query
   select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce({schema}.lane(j.priority, j.limit_group), 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord)
-  left join (select * from {schema}.jobs where id = any (own)) j on j.id = d.id and j.id = d.owner
+  left join lateral (select * from {schema}.jobs x where x.id = d.id offset 0) j on j.id = d.owner
   union all
   select null, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
   order by 1;

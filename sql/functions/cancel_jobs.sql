@@ -3,7 +3,7 @@
 -- consequence (see resolve_children).
 create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -1,7 +1,7 @@
 -- Jobs whose ttl ran out before they could start; at most `most` a call. ended: they, and what ended in consequence (see resolve_children). Uses jobs_expiry.
 create or replace function {schema}.expire_jobs(most integer, out ended jsonb, out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare

@@ -3,7 +3,7 @@
 -- in_states: those of them that are in one of these states by now; null: any.
 create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -12,7 +12,7 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  perform from {schema}.keys k where k.job_id = any (targets) order by k.queue, k.kind, k.key for update;
+  perform from {schema}.keys k where k.job_id = any (targets) order by (k.queue, k.kind, k.key) for update;
   with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched, queue, concurrency_key is not null or queue_limited as limited)
   select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched,
     -- What ran under a limit makes room.

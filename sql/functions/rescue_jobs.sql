@@ -9,7 +9,7 @@
 -- and the worker's row stays until it has gone too. workers: those that something was done about.
 create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -23,7 +23,7 @@ begin
   from (select id from {schema}.workers where heartbeat_at < now() - lease and id <> self order by id limit 20 for update skip locked) w;
   if orphans then
     select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
-    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);
+    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id offset 0);
   end if;
   if workers is null then
     return;
@@ -34,7 +34,7 @@ begin
       format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors
   into lost
   from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update skip locked) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by row(id) limit most for update skip locked) x;
 
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
@@ -56,7 +56,7 @@ begin
   if cardinality(over_ids) > 0 then
     select jsonb_agg(jsonb_build_object('id', j.id, 'queue', j.queue, 'task', j.task, 'attempt', j.attempt,
       'state', case when j.cancel_requested then 'cancelled' else 'failed' end, 'error', case when j.cancel_requested then j.error else o.error end))
-    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on o.id = j.id;
+    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on j.id = any (array[o.id]);
     -- What ran under a limit makes room.
     select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
     from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
@@ -70,7 +70,7 @@ begin
   end if;
   with gone as (
     delete from {schema}.workers w
-    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id)
+    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id offset 0)
     returning w.id
   )
   select case when rescued is null and ended is null then (select array_agg(g.id) from gone g) else rescue_jobs.workers end into workers;

@@ -9,7 +9,7 @@
 -- counts down the row that the other has committed.
 create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -18,11 +18,12 @@ declare
   edge record;
   ends record;
 begin
-  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents)) order by id for update;
+  perform from {schema}.jobs where id = any (array(select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents))) order by id for update;
 
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = any (array[e.id])
+    from unnest(resolve_children.parents, states, results) e (id, state, result)
+    cross join lateral (select * from {schema}.job_dependencies x where x.parent_id = e.id offset 0) d
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
@@ -58,11 +59,12 @@ begin
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = any (array[e.id])
+        from unnest(resolve_children.parents, states) e (id, state)
+        cross join lateral (select * from {schema}.job_dependencies x where x.parent_id = e.id offset 0) d
         where e.state <> 'completed'
-          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
+          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id offset 0))
         order by d.child_id, d.on_failure = 'fail' desc) x
-  join {schema}.jobs j on j.id = any (array[x.child_id]);
+  cross join lateral (select * from {schema}.jobs y where y.id = x.child_id offset 0) j;
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');

@@ -14,7 +14,7 @@
 -- of a finished job holds it for share; its edge is seen by the statements after the lock.
 create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -87,7 +87,7 @@ begin
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
       headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
-      exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
+      exists (select from {schema}.job_dependencies d where d.parent_id = g.id offset 0), exists (select from {schema}.keys k where k.job_id = g.id offset 0),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents, g.dedup_key, g.dedup_ttl_ms
@@ -103,40 +103,37 @@ begin
   ids := back.ids;
   retried := back.told;
   delete from {schema}.keys k using unnest(taken_ids, taken_kinds) t (id, kind)
-  where k.job_id = t.id and k.kind = t.kind and t.id <> all (coalesce(back.ids, '{}'));
+  where k.job_id = any (array[t.id]) and (k.kind = t.kind) is true and t.id <> all (coalesce(back.ids, '{}'));
   if ids is null then
     return;
   end if;
   update {schema}.keys k set until = case k.kind when 'key' then clock_timestamp() + j.dedup_ttl_ms * interval '1 millisecond' end
   from {schema}.jobs j
-  where k.job_id = any (takers) and j.id = k.job_id and j.id = any (ids) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
+  where j.id = any (ids) and k.job_id = any (array[j.id]) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
 
   if blocked then
     for lost in
       select j.id, array(select jsonb_array_elements_text(p.path)) as path
       from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e, jsonb_array_elements(nullif(e -> 'paths', 'null')) p (path)
-      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid)
-        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid)
+      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid offset 0)
+        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid offset 0)
     loop
       update {schema}.jobs j set args = jsonb_set(j.args, lost.path, '{"$undefined": true}') where j.id = lost.id;
     end loop;
     with edges as (
       select j.id as child_id, (e ->> 'id')::uuid as parent_id, e ->> 'onFailure' as on_failure, nullif(e -> 'paths', 'null') as paths
       from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e where j.id = any (ids) and j.options ? 'edges'
-    ), kept as (
-      insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
-      select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
-      from edges e left join {schema}.finished_jobs f on f.id = e.parent_id
-      where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id)
-      returning child_id
-    ), counted as (
-      select child_id, count(*)::integer as n from kept group by 1
     )
-    update {schema}.jobs j set options = j.options - 'edges', pending_parents = coalesce(c.n, 0), state = (case when c.n > 0 then 'blocked' else 'waiting' end)::{schema}.job_state
-    from {schema}.jobs o left join counted c on c.child_id = o.id
-    where o.id = any (ids) and o.options ? 'edges' and j.id = o.id;
+    insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+    select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
+    from edges e left join lateral (select x.id from {schema}.finished_jobs x where x.id = e.parent_id limit 1) f on true
+    where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id offset 0);
+    -- They have no other edges: those of a job that ended went into its options.
+    update {schema}.jobs j set options = j.options - 'edges', (pending_parents, state) = (
+      select count(*)::integer, (case when count(*) > 0 then 'blocked' else 'waiting' end)::{schema}.job_state from {schema}.job_dependencies d where d.child_id = j.id)
+    where j.id = any (ids) and j.options ? 'edges';
     update {schema}.jobs j set has_children = true
-    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
+    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id offset 0);
     -- Parents that have ended meanwhile decide at once.
     select r.lanes, r.watched, r.ended into resolved
     from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
@@ -147,6 +144,6 @@ begin
     ended := resolved.ended;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
+  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state::text = 'waiting' group by 1, 2) l;
 end
 $$

@@ -20,7 +20,8 @@
 -- The settings hold it to one plan whatever the statistics say: a lookup by key for each row. Planned for the length of a batch, the planner
 -- preferred to hash the whole table once the batch was large (measured: 250 ms for 900 jobs of 100,000 instead of 9 ms).
 -- `= any (array[s.id])`, not `= s.id`: the latter can be read the other way round as well, each job looked up in the batch, and is, by a plan made while
--- the statistics say that the table has pages and no row (measured: 20,000 waiting, 200 outcomes, 4 million comparisons). So with all joins in here.
+-- the statistics say that the table has pages and no row (measured: 20,000 waiting, 200 outcomes, 4 million comparisons). So with all joins in here; and
+-- with conditions that an index could be read by from one end to the other, as `(k.kind = 'id') is true`. All rules: docs/architecture.md, "Planner traps".
 -- Uses: jobs_pkey for every row (id, never state: with statistics taken while nothing was active, a state condition made the planner scan
 -- jobs_leased once a row).
 create or replace function {schema}.settle(
@@ -103,7 +104,7 @@ begin
     end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = any (array[e.id])
-    where k.job_id = any (array[e.id]) and k.kind = 'id';
+    where k.job_id = any (array[e.id]) and (k.kind = 'id') is true;
   end if;
   if any_blocked then
     -- Its open edges stand in its options: a retry must wait for the same parents.

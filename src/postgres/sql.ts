@@ -24,9 +24,10 @@ select queue, state, count(*)::integer, null from {schema}.finished_jobs where $
     select from {schema}.jobs o join {schema}.jobs j on j.id = $1
     where o.queue = $2 and o.state = 'waiting' and (o.priority < $4 or (o.priority = $4 and o.seq < j.seq)) limit 10000) before) as ahead`,
   explain_key: `select k.kind, k.key, k.job_id as owner
-from {schema}.finished_jobs f join {schema}.keys k on k.queue = f.queue
-  and (k.kind = 'id' and k.key = f.custom_id or k.kind = 'key' and k.key = f.dedup_key)
-where f.id = $1 and k.job_id <> f.id and (k.until is null or k.until > now())
+from (select * from {schema}.finished_jobs x where x.id = $1 limit 1) f
+cross join lateral (values ('id', f.custom_id), ('key', f.dedup_key)) own (kind, key)
+cross join lateral (select * from {schema}.keys x where x.queue = f.queue and x.kind = own.kind and x.key = own.key offset 0) k
+where k.job_id <> f.id and (k.until is null or k.until > now())
 order by k.kind limit 1`,
   explain_limits: `select j.concurrency_key, j.rate_key, t.concurrency, running.n as running, t.rate, task_rate.room as rate_room, task_rate.wait_ms as rate_wait,
   q.concurrency as queue_concurrency, in_queue.n as queue_running, q.rate_limit as queue_rate, queue_rate.room as queue_room, queue_rate.wait_ms as queue_wait
@@ -62,11 +63,8 @@ returning seq, exists (select from {schema}.subscribers where expires_at > now()
   lost_claims: `select j.id, j.lease
 from {schema}.jobs j
 where j.state = 'active' and j.worker_id = $1 and j.started_at < now() - $2::double precision * interval '1 millisecond' and j.lease <> all ((select $3::bigint[])::bigint[])
-order by j.id`,
-  next_due: `select extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now())::double precision * 1000 as delayed,
-  extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now())::double precision * 1000 as expiry,
-  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())::double precision * 1000 as schedule,
-  exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
+order by row(j.id)`,
+  next_due: `select delayed, expiry, schedule, exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.next_due()`,
   notify: `select set_config('synchronous_commit', 'off', true), count(pg_notify($1, m)) from unnest($2::text[]) m where (select pg_notification_queue_usage()) <= 0.5`,
   partitions: `select p.dropped, (
   select array_agg(c.relname::text order by c.relname) from pg_inherits i join pg_class c on c.oid = i.inhrelid
@@ -74,20 +72,10 @@ order by j.id`,
     and to_date(right(c.relname, 8), 'YYYYMMDD') < (now() at time zone 'UTC')::date - 1
 ) as kept
 from (select {schema}.partitions() as dropped offset 0) p`,
-  progress: `with stored as (
-update {schema}.jobs j set progress = p.progress
-from unnest((select $2::uuid[]), (select $3::bigint[]), (select $4::jsonb[])) p (id, lease, progress)
-where j.id = p.id and j.lease = p.lease and j.worker_id = $1
-)
-select exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
-  promote: `with due as materialized (
-  select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit $1 for update skip locked
-), moved as (
-  update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') where j.id = any (array(select id from due)) returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
-)
-select queue, priority, min(seq) as seq, count(*)::integer as jobs from moved group by queue, priority`,
+  progress: `select exists (select from {schema}.subscribers where expires_at > now()) as subscribed from {schema}.progress($1, $2, $3, $4)`,
+  promote: `select queue, priority, seq, jobs from {schema}.promote($1)`,
   promote_jobs: `update {schema}.jobs j set state = 'waiting', run_at = now(), seq = nextval('{schema}.job_seq')
-where j.id = any ((select $1::uuid[])::uuid[]) and j.state = 'delayed'
+where j.id = any ((select $1::uuid[])::uuid[]) and j.state::text = 'delayed'
 returning j.id, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq`,
   prune: `with stale_keys as (
   delete from {schema}.keys where ctid = any (array (select ctid from {schema}.keys where until <= now() order by until limit $1 for update skip locked))
@@ -146,57 +134,20 @@ cross join lateral (
   where j.id = r.id and j.attempt = r.attempt and j.attempts @> jsonb_build_array(jsonb_build_object('attempt', r.attempt, 'worker', $2::uuid))
     and not j.attempts @> jsonb_build_array(jsonb_build_object('attempt', r.attempt, 'error', jsonb_build_object('name', 'WorkerLostError')))
 ) x`,
-  snapshots: `select j.id, j.task, j.queue, j.state, j.args::text as args, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
-  j.started_at, null::timestamptz as finished_at, null::text as result, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
-  (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id) as waiting_for
-from {schema}.jobs j where j.id = any ((select $1::uuid[])::uuid[])
-union all
-select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
-  f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
-from unnest((select $1::uuid[])) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id limit 1) f`,
-  sweep: `with recursive open (name) as materialized (
-  select n from unnest((select $1::text[])) n where not exists (select from {schema}.queues q where q.name = n and q.paused)
-), lane (queue, priority, seq) as (
-  select f.* from open q
-  cross join lateral (
-    select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
-  ) f
-  union all
-  select n.* from lane
-  cross join lateral (
-    select j.queue, j.priority, j.seq from {schema}.jobs j
-    where j.state = 'waiting' and j.limit_group is null and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
-  ) n
-)
-select queue, priority::integer, seq from lane
-union all
-select q.name, 32768, 0 from open q
-where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name)
-union all
-select q.name, 32769, 0 from {schema}.queues q where q.name = any ((select $1::text[])::text[]) and (q.concurrency is not null or q.rate_limit is not null)
-union all
-select null, 0, ceil(least(
-  extract(epoch from (select min(run_at) from {schema}.jobs where state = 'delayed') - now()),
-  extract(epoch from (select min(expires_at) from {schema}.jobs where state <> 'active' and expires_at is not null) - now()),
-  extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint`,
+  snapshots: `select id, task, queue, state, args, priority, attempt, max_attempts, attempts, progress, created_at, run_at, expires_at, started_at, finished_at, result, error,
+  custom_id, headers, worker_id, parents, waiting_for
+from {schema}.snapshots($1)`,
+  sweep: `select queue, priority, seq from {schema}.sweep($1)`,
   wake: `select set_config('synchronous_commit', 'off', true), {schema}.wake($1::text, $2::text::jsonb, $3::double precision, $4::text),
   (select count(pg_notify($1::text, m)) from unnest($5::text[]) m where (select pg_notification_queue_usage()) <= 0.5)`,
-  watch: `with free as materialized (
-  select id from {schema}.jobs where id = any ((select $1::uuid[])::uuid[]) and not watched order by id for no key update skip locked
-), flagged as (
-  update {schema}.jobs j set watched = true where j.id = any (array(select id from free)) returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
-)
-select id, true as marked, queue, priority, case when state = 'waiting' then seq end as seq from flagged
-union all
-select j.id, j.watched, j.queue, j.priority, null from {schema}.jobs j
-where j.id = any ((select $1::uuid[])::uuid[]) and not exists (select from free f where f.id = j.id)`,
+  watch: `select id, marked, queue, priority, seq from {schema}.watch($1)`,
 } as const
 
 /** Functions that the migrations create. */
 export const functionTexts = {
   abandon_children: `create or replace function {schema}.abandon_children(most integer, out gone_parents integer, out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -204,8 +155,8 @@ declare
 begin
   select array_agg(x.parent_id) into gone
   from (select distinct d.parent_id from {schema}.job_dependencies d
-        where not exists (select from {schema}.jobs j where j.id = d.parent_id)
-          and not exists (select from {schema}.finished_jobs f where f.id = d.parent_id) limit most) x;
+        where not exists (select from {schema}.jobs j where j.id = d.parent_id offset 0)
+          and not exists (select from {schema}.finished_jobs f where f.id = d.parent_id offset 0) limit most) x;
   gone_parents := coalesce(cardinality(gone), 0);
   if gone is not null then
     select r.lanes, r.due_ms, r.watched, r.ended into lanes, due_ms, watched, ended
@@ -252,7 +203,7 @@ $$`,
   add_jobs: `create or replace function {schema}.add_jobs(drafts jsonb, channel text default null, repeated boolean default false)
 returns table (ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
 language plpgsql volatile
-set jit = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_mergejoin = off set search_path = pg_catalog, pg_temp set extra_float_digits = 1
 as $$
 #variable_conflict use_column
 declare
@@ -369,8 +320,8 @@ begin
   end if;
   if any_parent or replacing is not null then
     perform from {schema}.jobs j
-    where j.id = any (outer_parents)
-      or j.id = any (array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing))) and j.state = 'delayed'
+    where j.id = any (coalesce(outer_parents, '{}') || array(select u.owner from unnest(owners) with ordinality u (owner, ord) where u.ord = any (replacing)))
+      and (j.state::text = 'delayed' or j.id = any (outer_parents))
     order by j.id for no key update;
   end if;
   if outer_parents is not null then
@@ -422,7 +373,7 @@ begin
     update {schema}.jobs j set task = w.task, args = w.args, headers = w.headers, options = w.all_options, priority = w.priority,
       max_attempts = w.max_attempts, run_at = greatest(w.at, now()), expires_at = w.expires_at, attempt = 0, attempts = null, error = null, crashes = 0,
       concurrency_key = w.concurrency_key, rate_key = w.rate_key, limit_group = {schema}.limit_group(w.task, w.concurrency_key, w.rate_key)
-    from whole w where not w.fresh and j.id = w.id and j.state = 'delayed'
+    from whole w where not w.fresh and j.id = any (array[w.id]) and j.state::text = 'delayed'
     returning j.run_at
   ), added as (
     insert into {schema}.jobs (id, run_at, expires_at, scheduled_for, max_attempts, pending_parents, state, priority, has_children, keyed, queue, task, args,
@@ -449,23 +400,23 @@ begin
   end if;
   if repeated then
     with twice as (
-      delete from {schema}.jobs j where j.id = any (fresh) and exists (select from {schema}.finished_jobs f where f.id = j.id) returning j.id
+      delete from {schema}.jobs j where j.id = any (fresh) and exists (select from {schema}.finished_jobs f where f.id = j.id offset 0) returning j.id
     ), edges as (
-      delete from {schema}.job_dependencies d using twice t where d.child_id = t.id
+      delete from {schema}.job_dependencies d using twice t where d.child_id = any (array[t.id])
     )
-    delete from {schema}.keys k using twice t where k.job_id = t.id and k.release = 'finish';
+    delete from {schema}.keys k using twice t where k.job_id = any (array[t.id]) and k.release = 'finish';
   end if;
   if channel is not null then
     select nullif(coalesce(touched, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state = 'waiting' group by 1, 2) l;
+    from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (fresh) and j.state::text = 'waiting' group by 1, 2) l;
     select least(due, extract(epoch from min(j.run_at) - now())::double precision * 1000) into due
-    from {schema}.jobs j where j.id = any (fresh) and j.state = 'delayed';
+    from {schema}.jobs j where j.id = any (fresh) and j.state::text = 'delayed';
     perform {schema}.wake(channel, lanes, due);
   end if;
   return query
   select d.ord::integer, d.owner, d.owner = d.id, d.queue, coalesce(j.state::text, ''), coalesce({schema}.lane(j.priority, j.limit_group), 0), coalesce(j.seq, 0)
   from unnest(own, owners, queues) with ordinality d (id, owner, queue, ord)
-  left join (select * from {schema}.jobs where id = any (own)) j on j.id = d.id and j.id = d.owner
+  left join lateral (select * from {schema}.jobs x where x.id = d.id offset 0) j on j.id = d.owner
   union all
   select null, null, false, l ->> 0, 'waiting', (l ->> 1)::integer, (l ->> 2)::bigint from jsonb_array_elements(touched) l
   order by 1;
@@ -514,14 +465,14 @@ end
 $$`,
   add_repeats: `create or replace function {schema}.add_repeats(repeats jsonb, out lanes jsonb, out due_ms double precision)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 begin
   insert into {schema}.jobs (id, run_at, expires_at, max_attempts, state, priority, keyed, queue, task, args, headers, options, custom_id, concurrency_key, rate_key, limit_group, dedup_key)
   select r.next, now() + r.every * interval '1 millisecond',
     now() + (r.every + {schema}.amount(r.options -> 'repeat' -> 'ttlMs', 3155760000000)) * interval '1 millisecond',
     coalesce(greatest({schema}.amount(r.options -> 'repeat' -> 'maxAttempts', 32768), 1)::integer, 1), 'delayed', r.priority,
-    exists (select from {schema}.keys k where k.job_id = r.next), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId", r."concurrencyKey", r."rateKey",
+    exists (select from {schema}.keys k where k.job_id = r.next offset 0), r.queue, r.task, r.args, r.headers, r.options - 'budget' - 'ttl', r."customId", r."concurrencyKey", r."rateKey",
     {schema}.limit_group(r.task, r."concurrencyKey", r."rateKey"), r.key
   from (select x.*, {schema}.amount(x.options -> 'repeat' -> 'everyMs', 3155760000000) as every
         from jsonb_to_recordset(repeats) x (next uuid, queue text, task text, priority smallint, args jsonb, headers jsonb, options jsonb, "customId" text,
@@ -556,7 +507,7 @@ end
 $$`,
   cancel_jobs: `create or replace function {schema}.cancel_jobs(targets uuid[], reason text, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -1081,7 +1032,7 @@ end
 $$`,
   expire_jobs: `create or replace function {schema}.expire_jobs(most integer, out ended jsonb, out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -1158,6 +1109,16 @@ as $$
   select case when concurrency_key is not null or rate_key is not null
     then hashtextextended(quote_literal(task) || ',' || quote_nullable(concurrency_key) || ',' || quote_nullable(rate_key), 0) end
 $$`,
+  next_due: `create or replace function {schema}.next_due(out delayed double precision, out expiry double precision, out schedule double precision)
+language plpgsql stable
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+begin
+  delayed := extract(epoch from (select j.run_at from {schema}.jobs j where j.state = 'delayed' order by j.run_at limit 1) - now()) * 1000;
+  expiry := extract(epoch from (select j.expires_at from {schema}.jobs j where j.state <> 'active' and j.expires_at is not null order by j.expires_at limit 1) - now()) * 1000;
+  schedule := extract(epoch from (select min(s.next_run_at) from {schema}.schedules s where not s.paused and s.next_run_at is not null) - now()) * 1000;
+end
+$$`,
   partitions: `create or replace function {schema}.partitions() returns text[]
 language plpgsql volatile security definer set search_path = pg_catalog, pg_temp
 as $$
@@ -1195,6 +1156,31 @@ begin
     end;
   end loop;
   return dropped;
+end
+$$`,
+  progress: `create or replace function {schema}.progress(worker uuid, ids uuid[], leases bigint[], progress jsonb[]) returns void
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+begin
+  update {schema}.jobs j set progress = p.progress
+  from unnest(progress.ids, progress.leases, progress.progress) p (id, lease, progress)
+  where j.id = any (array[p.id]) and j.lease = p.lease and j.worker_id = progress.worker;
+end
+$$`,
+  promote: `create or replace function {schema}.promote(most integer) returns table (queue text, priority integer, seq bigint, jobs integer)
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with due as materialized (
+    select id from {schema}.jobs where state = 'delayed' and run_at <= now() order by run_at limit promote.most for update skip locked
+  ), moved as (
+    update {schema}.jobs j set state = 'waiting', seq = nextval('{schema}.job_seq') where j.id = any (array(select id from due)) returning j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+  )
+  select m.queue, m.priority, min(m.seq), count(*)::integer from moved m group by m.queue, m.priority;
 end
 $$`,
   rate_now: `create or replace function {schema}.rate_now(of_kind text, of_name text, of_key text, rule jsonb,
@@ -1245,7 +1231,7 @@ end
 $$`,
   remove_jobs: `create or replace function {schema}.remove_jobs(targets uuid[], in_states text[] default null, out ids uuid[], out active uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
 declare
@@ -1254,7 +1240,7 @@ declare
   resolved record;
 begin
   perform from {schema}.jobs where id = any (targets) order by id for update;
-  perform from {schema}.keys k where k.job_id = any (targets) order by k.queue, k.kind, k.key for update;
+  perform from {schema}.keys k where k.job_id = any (targets) order by (k.queue, k.kind, k.key) for update;
   with gone as (delete from {schema}.jobs where id = any (targets) and (in_states is null or state::text = any (in_states)) returning id, state, has_children, watched, queue, concurrency_key is not null or queue_limited as limited)
   select array_agg(id) as ids, array_agg(id) filter (where state = 'active') as active, array_agg(id) filter (where watched) as watched,
     jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)) filter (where state = 'active' and limited) as freed into live from gone;
@@ -1277,7 +1263,7 @@ end
 $$`,
   rescue_jobs: `create or replace function {schema}.rescue_jobs(most integer, orphans boolean, self uuid, out rescued jsonb, out ended jsonb, out workers uuid[], out lanes jsonb, out due_ms double precision, out watched uuid[])
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -1291,7 +1277,7 @@ begin
   from (select id from {schema}.workers where heartbeat_at < now() - lease and id <> self order by id limit 20 for update skip locked) w;
   if orphans then
     select nullif(coalesce(workers, '{}') || coalesce(array_agg(distinct j.worker_id), '{}'), '{}') into workers
-    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id);
+    from {schema}.jobs j where j.state = 'active' and not exists (select from {schema}.workers w where w.id = j.worker_id offset 0);
   end if;
   if workers is null then
     return;
@@ -1302,7 +1288,7 @@ begin
       format('Its worker vanished while it ran, for the %s. time; maxCrashes is %s', x.crashes + 1, x.cap))) filter (where x.crashes + 1 >= x.cap) as errors
   into lost
   from (select id, crashes, coalesce({schema}.amount(options -> 'maxCrashes', 1000000)::integer, 5) as cap from {schema}.jobs
-        where state = 'active' and worker_id = any (rescue_jobs.workers) order by id limit most for update skip locked) x;
+        where state = 'active' and worker_id = any (rescue_jobs.workers) order by row(id) limit most for update skip locked) x;
   with returned as (
     update {schema}.jobs j set state = 'waiting', crashes = j.crashes + 1, max_attempts = j.max_attempts + 1,
       attempts = coalesce(j.attempts, '[]') || {schema}.attempt(j.attempt, j.started_at, j.worker_id,
@@ -1321,7 +1307,7 @@ begin
   if cardinality(over_ids) > 0 then
     select jsonb_agg(jsonb_build_object('id', j.id, 'queue', j.queue, 'task', j.task, 'attempt', j.attempt,
       'state', case when j.cancel_requested then 'cancelled' else 'failed' end, 'error', case when j.cancel_requested then j.error else o.error end))
-    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on o.id = j.id;
+    into ended from {schema}.jobs j join unnest(over_ids, over_errors) o (id, error) on j.id = any (array[o.id]);
     select coalesce(lanes, '[]') || coalesce(jsonb_agg(distinct jsonb_build_array(queue, 32768, 0)), '[]') into lanes
     from {schema}.jobs where id = any (over_ids) and (concurrency_key is not null or queue_limited);
     update {schema}.jobs set crashes = crashes + 1 where id = any (over_ids);
@@ -1334,7 +1320,7 @@ begin
   end if;
   with gone as (
     delete from {schema}.workers w
-    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id)
+    where w.id = any (rescue_jobs.workers) and not exists (select from {schema}.jobs j where j.state = 'active' and j.worker_id = w.id offset 0)
     returning w.id
   )
   select case when rescued is null and ended is null then (select array_agg(g.id) from gone g) else rescue_jobs.workers end into workers;
@@ -1342,7 +1328,7 @@ end
 $$`,
   resolve_children: `create or replace function {schema}.resolve_children(parents uuid[], states text[], results jsonb[], out lanes jsonb, out due_ms double precision, out watched uuid[], out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -1351,10 +1337,11 @@ declare
   edge record;
   ends record;
 begin
-  perform from {schema}.jobs where id in (select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents)) order by id for update;
+  perform from {schema}.jobs where id = any (array(select d.child_id from {schema}.job_dependencies d where d.parent_id = any (resolve_children.parents))) order by id for update;
   for edge in
     select d.child_id, array(select jsonb_array_elements_text(p.path)) as path, coalesce(e.result, '{"$undefined": true}') as value
-    from {schema}.job_dependencies d join unnest(resolve_children.parents, states, results) e (id, state, result) on d.parent_id = any (array[e.id])
+    from unnest(resolve_children.parents, states, results) e (id, state, result)
+    cross join lateral (select * from {schema}.job_dependencies x where x.parent_id = e.id offset 0) d
     cross join jsonb_array_elements(d.paths) p (path)
     where d.paths is not null and (e.state = 'completed' or d.on_failure = 'run')
   loop
@@ -1388,11 +1375,12 @@ begin
           case when d.on_failure = 'fail' then 'failed' else 'cancelled' end as outcome,
           jsonb_build_object('name', case when d.on_failure = 'fail' then 'JobFailedError' else 'JobCancelledError' end,
             'message', format('Its parent job %s %s', e.id, case e.state when 'failed' then 'failed' when 'removed' then 'was removed' else 'is ' || e.state end)) as error
-        from {schema}.job_dependencies d join unnest(resolve_children.parents, states) e (id, state) on d.parent_id = any (array[e.id])
+        from unnest(resolve_children.parents, states) e (id, state)
+        cross join lateral (select * from {schema}.job_dependencies x where x.parent_id = e.id offset 0) d
         where e.state <> 'completed'
-          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id))
+          and (d.on_failure in ('fail', 'cancel') or e.state = 'removed' or not exists (select from {schema}.finished_jobs f where f.id = e.id offset 0))
         order by d.child_id, d.on_failure = 'fail' desc) x
-  join {schema}.jobs j on j.id = any (array[x.child_id]);
+  cross join lateral (select * from {schema}.jobs y where y.id = x.child_id offset 0) j;
   if doomed.ids is not null then
     select * into ends from {schema}.settle(null, doomed.ids, null, doomed.outcomes, null, null, doomed.errors, null);
     lanes := nullif(coalesce(lanes, '[]') || coalesce(ends.lanes, '[]'), '[]');
@@ -1404,7 +1392,7 @@ end
 $$`,
   retry_jobs: `create or replace function {schema}.retry_jobs(targets uuid[], out ids uuid[], out lanes jsonb, out watched uuid[], out retried jsonb, out ended jsonb)
 language plpgsql volatile
-set jit = off
+set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
 as $$
 #variable_conflict use_column
 declare
@@ -1474,7 +1462,7 @@ begin
     insert into {schema}.jobs (id, created_at, expires_at, scheduled_for, attempt, max_attempts, crashes, state, priority, has_children, keyed, queue, task, args,
       headers, options, attempts, error, custom_id, concurrency_key, rate_key, limit_group, parents, dedup_key, dedup_ttl_ms)
     select g.id, g.created_at, now() + g.ttl * interval '1 millisecond', g.scheduled_for, g.attempt, g.attempt + g.budget, 0, 'waiting', g.priority,
-      exists (select from {schema}.job_dependencies d where d.parent_id = g.id), exists (select from {schema}.keys k where k.job_id = g.id),
+      exists (select from {schema}.job_dependencies d where d.parent_id = g.id offset 0), exists (select from {schema}.keys k where k.job_id = g.id offset 0),
       g.queue, g.task, g.args, g.headers,
       coalesce(g.options, '{}') || jsonb_strip_nulls(jsonb_build_object('budget', g.budget, 'ttl', g.ttl)),
       g.attempts, g.error, g.custom_id, g.concurrency_key, g.rate_key, {schema}.limit_group(g.task, g.concurrency_key, g.rate_key), g.parents, g.dedup_key, g.dedup_ttl_ms
@@ -1490,39 +1478,35 @@ begin
   ids := back.ids;
   retried := back.told;
   delete from {schema}.keys k using unnest(taken_ids, taken_kinds) t (id, kind)
-  where k.job_id = t.id and k.kind = t.kind and t.id <> all (coalesce(back.ids, '{}'));
+  where k.job_id = any (array[t.id]) and (k.kind = t.kind) is true and t.id <> all (coalesce(back.ids, '{}'));
   if ids is null then
     return;
   end if;
   update {schema}.keys k set until = case k.kind when 'key' then clock_timestamp() + j.dedup_ttl_ms * interval '1 millisecond' end
   from {schema}.jobs j
-  where k.job_id = any (takers) and j.id = k.job_id and j.id = any (ids) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
+  where j.id = any (ids) and k.job_id = any (array[j.id]) and (k.kind = 'id' or k.release = 'time' and j.dedup_ttl_ms is not null);
   if blocked then
     for lost in
       select j.id, array(select jsonb_array_elements_text(p.path)) as path
       from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e, jsonb_array_elements(nullif(e -> 'paths', 'null')) p (path)
-      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid)
-        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid)
+      where j.id = any (ids) and j.options ? 'edges' and not exists (select from {schema}.jobs x where x.id = (e ->> 'id')::uuid offset 0)
+        and not exists (select from {schema}.finished_jobs f where f.id = (e ->> 'id')::uuid offset 0)
     loop
       update {schema}.jobs j set args = jsonb_set(j.args, lost.path, '{"$undefined": true}') where j.id = lost.id;
     end loop;
     with edges as (
       select j.id as child_id, (e ->> 'id')::uuid as parent_id, e ->> 'onFailure' as on_failure, nullif(e -> 'paths', 'null') as paths
       from {schema}.jobs j, jsonb_array_elements(j.options -> 'edges') e where j.id = any (ids) and j.options ? 'edges'
-    ), kept as (
-      insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
-      select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
-      from edges e left join {schema}.finished_jobs f on f.id = e.parent_id
-      where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id)
-      returning child_id
-    ), counted as (
-      select child_id, count(*)::integer as n from kept group by 1
     )
-    update {schema}.jobs j set options = j.options - 'edges', pending_parents = coalesce(c.n, 0), state = (case when c.n > 0 then 'blocked' else 'waiting' end)::{schema}.job_state
-    from {schema}.jobs o left join counted c on c.child_id = o.id
-    where o.id = any (ids) and o.options ? 'edges' and j.id = o.id;
+    insert into {schema}.job_dependencies (parent_id, child_id, on_failure, paths)
+    select e.parent_id, e.child_id, case when f.id is not null and e.on_failure in ('fail', 'cancel') then 'block' else e.on_failure end, e.paths
+    from edges e left join lateral (select x.id from {schema}.finished_jobs x where x.id = e.parent_id limit 1) f on true
+    where f.id is not null or exists (select from {schema}.jobs p where p.id = e.parent_id offset 0);
+    update {schema}.jobs j set options = j.options - 'edges', (pending_parents, state) = (
+      select count(*)::integer, (case when count(*) > 0 then 'blocked' else 'waiting' end)::{schema}.job_state from {schema}.job_dependencies d where d.child_id = j.id)
+    where j.id = any (ids) and j.options ? 'edges';
     update {schema}.jobs j set has_children = true
-    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id);
+    where j.id = any (of_edges) and not j.has_children and exists (select from {schema}.job_dependencies d where d.parent_id = j.id offset 0);
     select r.lanes, r.watched, r.ended into resolved
     from (select array_agg(f.id) as ids, array_agg(f.state::text) as states, array_agg(f.result) as results
           from {schema}.finished_jobs f where f.id = any (of_edges)) e, {schema}.resolve_children(e.ids, e.states, e.results) r
@@ -1532,7 +1516,7 @@ begin
     ended := resolved.ended;
   end if;
   select nullif(coalesce(lanes, '[]') || coalesce(jsonb_agg(jsonb_build_array(l.queue, l.priority, l.seq)), '[]'), '[]') into lanes
-  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state = 'waiting' group by 1, 2) l;
+  from (select j.queue, {schema}.lane(j.priority, j.limit_group) as priority, min(j.seq) as seq from {schema}.jobs j where j.id = any (ids) and j.state::text = 'waiting' group by 1, 2) l;
 end
 $$`,
   settle: `create or replace function {schema}.settle(
@@ -1608,7 +1592,7 @@ begin
     end if;
     update {schema}.keys k set until = case when f.id is null then now() else coalesce(f.keep_until, (f.drop_on + 1)::timestamp at time zone 'UTC') end
     from unnest(settled) e (id) left join {schema}.finished_jobs f on f.id = any (array[e.id])
-    where k.job_id = any (array[e.id]) and k.kind = 'id';
+    where k.job_id = any (array[e.id]) and (k.kind = 'id') is true;
   end if;
   if any_blocked then
     with edges as (
@@ -1657,6 +1641,60 @@ begin
     watched := coalesce(watched, '{}') || coalesce(resolved.watched, '{}');
     ended := resolved.ended;
   end if;
+end
+$$`,
+  snapshots: `create or replace function {schema}.snapshots(ids uuid[])
+returns table (id uuid, task text, queue text, state {schema}.job_state, args text, priority smallint, attempt integer, max_attempts integer, attempts jsonb, progress jsonb,
+  created_at timestamptz, run_at timestamptz, expires_at timestamptz, started_at timestamptz, finished_at timestamptz, result text, error jsonb, custom_id text,
+  headers jsonb, worker_id uuid, parents uuid[], waiting_for uuid[])
+language plpgsql stable
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  select j.id, j.task, j.queue, j.state, j.args::text, j.priority, j.attempt, j.max_attempts, j.attempts, j.progress, j.created_at, j.run_at, j.expires_at,
+    j.started_at, null::timestamptz, null::text, j.error, j.custom_id, j.headers, j.worker_id, j.parents,
+    (select array_agg(d.parent_id) from {schema}.job_dependencies d where d.child_id = j.id)
+  from unnest(snapshots.ids) r (id) cross join lateral (select * from {schema}.jobs x where x.id = r.id limit 1) j
+  union all
+  select f.id, f.task, f.queue, f.state, f.args::text, f.priority, f.attempt, f.max_attempts, f.attempts, f.progress, f.created_at, f.run_at, f.expires_at,
+    f.started_at, f.finished_at, f.result::text, f.error, f.custom_id, f.headers, f.worker_id, f.parents, null
+  from unnest(snapshots.ids) r (id) cross join lateral (select * from {schema}.finished_jobs x where x.id = r.id limit 1) f;
+end
+$$`,
+  sweep: `create or replace function {schema}.sweep(queues text[]) returns table (queue text, priority integer, seq bigint)
+language plpgsql stable
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with recursive open (name) as materialized (
+    select n from unnest(sweep.queues) n where not exists (select from {schema}.queues q where q.name = n and q.paused)
+  ), lane (queue, priority, seq) as (
+    select f.* from open q
+    cross join lateral (
+      select j.queue, j.priority, j.seq from {schema}.jobs j where j.state = 'waiting' and j.limit_group is null and j.queue = q.name order by j.priority, j.seq limit 1
+    ) f
+    union all
+    select n.* from lane
+    cross join lateral (
+      select j.queue, j.priority, j.seq from {schema}.jobs j
+      where j.state = 'waiting' and j.limit_group is null and j.queue = lane.queue and j.priority > lane.priority order by j.priority, j.seq limit 1
+    ) n
+  )
+  select lane.queue, lane.priority::integer, lane.seq from lane
+  union all
+  select q.name, 32768, 0 from open q
+  where exists (select from {schema}.jobs j where j.state = 'waiting' and j.limit_group is not null and j.queue = q.name offset 0)
+  union all
+  select q.name, 32769, 0 from {schema}.queues q where q.name = any (sweep.queues) and (q.concurrency is not null or q.rate_limit is not null)
+  union all
+  select null, 0, ceil(least(
+    extract(epoch from (select run_at from {schema}.jobs where state = 'delayed' order by run_at limit 1) - now()),
+    extract(epoch from (select expires_at from {schema}.jobs where state <> 'active' and expires_at is not null order by expires_at limit 1) - now()),
+    extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint;
 end
 $$`,
   take_rate: `create or replace function {schema}.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer) returns void
@@ -1779,6 +1817,23 @@ begin
     perform pg_notify(channel, (jsonb_build_array('j', in_queue, in_priority, in_seq) || case when picked.meant > 0 or picked.taken then '["+"]'::jsonb else '[]' end
       || case when mark is null then '[]' else jsonb_build_array(mark) end)::text);
   end if;
+end
+$$`,
+  watch: `create or replace function {schema}.watch(ids uuid[]) returns table (id uuid, marked boolean, queue text, priority integer, seq bigint)
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with free as materialized (
+    select j.id from {schema}.jobs j where j.id = any (watch.ids) and not j.watched order by j.id for no key update skip locked
+  ), flagged as (
+    update {schema}.jobs j set watched = true where j.id = any (array(select f.id from free f)) returning j.id, j.state, j.queue, {schema}.lane(j.priority, j.limit_group) as priority, j.seq
+  )
+  select f.id, true, f.queue, f.priority, case when f.state = 'waiting' then f.seq end from flagged f
+  union all
+  select j.id, j.watched, j.queue, j.priority::integer, null from {schema}.jobs j where j.id = any (watch.ids) and j.id not in (select f.id from free f);
 end
 $$`,
 } as const

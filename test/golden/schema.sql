@@ -251,7 +251,11 @@ create table tusk.workers (
 CREATE OR REPLACE FUNCTION tusk.abandon_children(most integer, OUT gone_parents integer, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE PROCEDURE tusk.add_batch(IN ids uuid[], IN queues text[], IN tasks text[], IN priorities smallint[], IN max_attempts integer[], IN args jsonb[], IN delays double precision[], IN instants timestamp with time zone[], IN ttls double precision[], IN headers jsonb[], IN options jsonb[], IN concurrency_keys text[], IN rate_keys text[], IN channel text, IN self text, INOUT lanes jsonb DEFAULT NULL::jsonb, INOUT due_ms double precision DEFAULT NULL::double precision, INOUT subscribed boolean DEFAULT NULL::boolean, INOUT told boolean DEFAULT NULL::boolean)
  LANGUAGE plpgsql
@@ -291,6 +295,9 @@ CREATE OR REPLACE FUNCTION tusk.add_jobs(drafts jsonb, channel text DEFAULT NULL
  RETURNS TABLE(ord integer, id uuid, created boolean, queue text, state text, priority integer, seq bigint)
  LANGUAGE plpgsql
  SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_mergejoin TO 'off'
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET extra_float_digits TO '1';
 
@@ -305,7 +312,9 @@ CREATE OR REPLACE FUNCTION tusk.add_plain_jobs(drafts jsonb, channel text)
 CREATE OR REPLACE FUNCTION tusk.add_repeats(repeats jsonb, OUT lanes jsonb, OUT due_ms double precision)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.amount(value jsonb, most double precision)
  RETURNS double precision
@@ -326,7 +335,9 @@ CREATE OR REPLACE FUNCTION tusk.begin_epoch()
 CREATE OR REPLACE FUNCTION tusk.cancel_jobs(targets uuid[], reason text, OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.check_backoff(value jsonb, field text)
  RETURNS jsonb
@@ -389,7 +400,9 @@ CREATE OR REPLACE FUNCTION tusk.enqueue(task text, args jsonb DEFAULT '[]'::json
 CREATE OR REPLACE FUNCTION tusk.expire_jobs(most integer, OUT ended jsonb, OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.flush_log()
  RETURNS void
@@ -413,11 +426,42 @@ CREATE OR REPLACE FUNCTION tusk.limit_group(task text, concurrency_key text, rat
  LANGUAGE sql
  IMMUTABLE;
 
+CREATE OR REPLACE FUNCTION tusk.next_due(OUT delayed double precision, OUT expiry double precision, OUT schedule double precision)
+ RETURNS record
+ LANGUAGE plpgsql
+ STABLE
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
 CREATE OR REPLACE FUNCTION tusk.partitions()
  RETURNS text[]
  LANGUAGE plpgsql
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp';
+
+CREATE OR REPLACE FUNCTION tusk.progress(worker uuid, ids uuid[], leases bigint[], progress jsonb[])
+ RETURNS void
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
+CREATE OR REPLACE FUNCTION tusk.promote(most integer)
+ RETURNS TABLE(queue text, priority integer, seq bigint, jobs integer)
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.rate_now(of_kind text, of_name text, of_key text, rule jsonb, OUT most double precision, OUT per_ms double precision, OUT clock timestamp with time zone, OUT tokens double precision, OUT span interval, OUT starts timestamp with time zone[], OUT counts integer[])
  RETURNS record
@@ -430,22 +474,36 @@ CREATE OR REPLACE FUNCTION tusk.rate_room(of_kind text, of_name text, of_key tex
 CREATE OR REPLACE FUNCTION tusk.remove_jobs(targets uuid[], in_states text[] DEFAULT NULL::text[], OUT ids uuid[], OUT active uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.rescue_jobs(most integer, orphans boolean, self uuid, OUT rescued jsonb, OUT ended jsonb, OUT workers uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[])
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.resolve_children(parents uuid[], states text[], results jsonb[], OUT lanes jsonb, OUT due_ms double precision, OUT watched uuid[], OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.retry_jobs(targets uuid[], OUT ids uuid[], OUT lanes jsonb, OUT watched uuid[], OUT retried jsonb, OUT ended jsonb)
  RETURNS record
  LANGUAGE plpgsql
- SET jit TO 'off';
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[], outcomes text[], delays double precision[], results jsonb[], errors jsonb[], progress jsonb[], OUT settled uuid[], OUT cancelled jsonb, OUT watched uuid[], OUT lanes jsonb, OUT due_ms double precision, OUT ended jsonb)
  RETURNS record
@@ -458,6 +516,28 @@ CREATE OR REPLACE FUNCTION tusk.settle(worker uuid, ids uuid[], leases bigint[],
  SET enable_mergejoin TO 'off'
  SET search_path TO 'pg_catalog', 'pg_temp'
  SET extra_float_digits TO '1';
+
+CREATE OR REPLACE FUNCTION tusk.snapshots(ids uuid[])
+ RETURNS TABLE(id uuid, task text, queue text, state tusk.job_state, args text, priority smallint, attempt integer, max_attempts integer, attempts jsonb, progress jsonb, created_at timestamp with time zone, run_at timestamp with time zone, expires_at timestamp with time zone, started_at timestamp with time zone, finished_at timestamp with time zone, result text, error jsonb, custom_id text, headers jsonb, worker_id uuid, parents uuid[], waiting_for uuid[])
+ LANGUAGE plpgsql
+ STABLE
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
+CREATE OR REPLACE FUNCTION tusk.sweep(queues text[])
+ RETURNS TABLE(queue text, priority integer, seq bigint)
+ LANGUAGE plpgsql
+ STABLE
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 CREATE OR REPLACE FUNCTION tusk.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer)
  RETURNS void
@@ -486,5 +566,15 @@ CREATE OR REPLACE FUNCTION tusk.wake_lane(channel text, in_queue text, in_priori
  SET enable_seqscan TO 'off'
  SET enable_bitmapscan TO 'off'
  SET jit TO 'off';
+
+CREATE OR REPLACE FUNCTION tusk.watch(ids uuid[])
+ RETURNS TABLE(id uuid, marked boolean, queue text, priority integer, seq bigint)
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
 
 -- meta: version 2, min_version 1

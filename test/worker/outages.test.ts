@@ -140,7 +140,7 @@ describe("an answer that is lost", () => {
     gate.open()
     g.open()
     const job = await run.with({ delay: "1s", wake: "poll" }).enqueue("x")
-    const lost = proxy.loseReplies("run_at) from")
+    const lost = proxy.loseReplies(".next_due(")
     // It listens elsewhere, so that no reconnect of the listener brings the look back.
     await g.work({ queues: [queue], poll: "500ms" }, { connectionString: proxy.url, listenConnectionString: g.db.url, preparedStatements: false })
     await lost
