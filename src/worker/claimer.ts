@@ -11,21 +11,15 @@
  */
 import { TYPES_WITH_JSON_TEXT } from "../postgres/values.js"
 import { ALL_WORKERS, type LaneHint, LIMITED_LANE, LIMITED_QUEUE } from "../postgres/wake.js"
-import { clearTimeout, performance, setTimeout } from "../timers.js"
+import { clearImmediate, clearTimeout, performance, setImmediate, setTimeout } from "../timers.js"
 import type { ClaimHost } from "./claim-host.js"
 import { type ClaimedRow, claimedRow, type Slot } from "./claimed-job.js"
 import { Hold } from "./hold.js"
 import type { QueueLanes } from "./lanes.js"
 import { LimitedClaims } from "./limited-claims.js"
+import { Pace } from "./pace.js"
 import { Relay } from "./relay.js"
 
-/** A batch is what the slots will finish in this time. */
-const AHEAD_MS = 50
-/** Handlers slower than this get nothing claimed ahead. */
-const FAST_MS = 10
-const MAX_AHEAD = 1_000
-/** Runs to have seen before anything is claimed ahead. */
-const MIN_SAMPLES = 8
 const STALE_MS = 1_000
 
 /** For whom a hint is; left out: for this worker, and all others have had it too. */
@@ -51,10 +45,10 @@ export class QueueClaimer implements Slot {
   /** Of an odd number of slots both kinds have the odd one in turn. */
   #limitedWasLast = false
   #lastLimit = 0
-  #samples = 0
-  #meanMs = 0
+  readonly #pace: Pace
   #staleTimer: NodeJS.Timeout | undefined
   #pumping = false
+  #endOfTurn: NodeJS.Immediate | undefined
   /** Jobs came since the lanes were empty last. */
   #gained = false
   readonly #hold = new Hold(() => this.pump())
@@ -65,6 +59,7 @@ export class QueueClaimer implements Slot {
   constructor(queue: string, concurrency: number, lanes: QueueLanes, host: ClaimHost) {
     this.queue = queue
     this.concurrency = concurrency
+    this.#pace = new Pace(concurrency)
     this.lanes = lanes
     this.#host = host
     this.limited = new LimitedClaims(queue, host, () => this.pump())
@@ -102,7 +97,7 @@ export class QueueClaimer implements Slot {
 
   /** Whether it would start a job now. */
   takes(): boolean {
-    return this.#host.mayClaim() && (this.#free() > 0 || this.#ahead() > 0)
+    return this.#host.mayClaim() && (this.#free() > 0 || this.#pace.ahead() > 0)
   }
 
   /** Looks for these jobs, which were found waiting. False: it could not start one. */
@@ -145,10 +140,37 @@ export class QueueClaimer implements Slot {
     if (startable && this.limited.ready) this.limited.tell()
   }
 
+  /**
+   * A slot is free again. What is at hand starts at once. Where nothing is claimed ahead, all slots that become free in this turn of the event loop are
+   * filled by one claim: a claim for the first of a hundred would hold up the claim for the others.
+   */
+  freed(): void {
+    if (this.#pumping) return
+    if (this.#pace.ahead() > 0) {
+      this.pump()
+      return
+    }
+    this.#fill()
+    this.#endOfTurn ??= setImmediate(() => {
+      this.#endOfTurn = undefined
+      this.pump()
+    })
+  }
+
   /** Starts what it can and claims what it should. Cheap when there is nothing to do; call it whenever something may have changed. */
   pump(): void {
-    // A synchronous handler's end calls back in here; the loop below goes on by itself.
+    // A synchronous handler's end calls back in here; the loop of `#fill` goes on by itself.
     if (this.#pumping) return
+    this.#fill()
+    if (this.#isHeld()) return
+    if (this.limited.ready) this.#pumpLimited()
+    if (this.#claiming === undefined && this.lanes.hot && !this.limited.whole && this.#host.mayClaim()) {
+      const limit = this.#limit()
+      if (limit > 0) this.#claiming = this.#claim(limit)
+    }
+  }
+
+  #fill(): void {
     this.#pumping = true
     try {
       while (this.buffered > 0 && (this.#buffer[this.#at]!.limited ? this.#free() : this.#freeForPlain()) > 0) {
@@ -160,12 +182,6 @@ export class QueueClaimer implements Slot {
       this.#pumping = false
     }
     this.#watchBuffer()
-    if (this.#isHeld()) return
-    if (this.limited.ready) this.#pumpLimited()
-    if (this.#claiming === undefined && this.lanes.hot && !this.limited.whole && this.#host.mayClaim()) {
-      const limit = this.#limit()
-      if (limit > 0) this.#claiming = this.#claim(limit)
-    }
   }
 
   /**
@@ -175,7 +191,7 @@ export class QueueClaimer implements Slot {
   #isHeld(): boolean {
     if (this.#hold.on) return true
     if (this.#free() <= 0) this.#wasFull = true
-    else if (this.#wasFull && this.#host.shared && this.#ahead() === 0 && this.#host.mayClaim()) {
+    else if (this.#wasFull && this.#host.shared && this.#pace.ahead() === 0 && this.#host.mayClaim()) {
       this.#wasFull = false
       if (this.#host.lookNow()) {
         this.hold()
@@ -187,6 +203,7 @@ export class QueueClaimer implements Slot {
 
   /** Ends what it waits for. */
   close(): void {
+    clearImmediate(this.#endOfTurn)
     this.#hold.end()
     this.limited.close()
   }
@@ -232,19 +249,12 @@ export class QueueClaimer implements Slot {
   returned(row: ClaimedRow, ranMs: number): void {
     this.#running--
     if (row.limited) this.#runningLimited--
-    this.#samples++
-    this.#meanMs += (ranMs - this.#meanMs) / Math.min(this.#samples, 50)
-  }
-
-  /** How many jobs beyond the slots it is worth having at hand. */
-  #ahead(): number {
-    if (this.#samples < MIN_SAMPLES || this.#meanMs > FAST_MS) return 0
-    return Math.min(MAX_AHEAD, Math.ceil((this.concurrency * AHEAD_MS) / Math.max(this.#meanMs, 0.01)))
+    this.#pace.ran(ranMs)
   }
 
   #limit(): number {
     const free = this.#freeForPlain()
-    const ahead = this.#ahead()
+    const ahead = this.#pace.ahead()
     // Claimed ahead in halves, so that the next batch arrives before this one is used up.
     if (this.buffered > ahead / 2) return 0
     const want = free + ahead - this.buffered
@@ -307,6 +317,7 @@ export class QueueClaimer implements Slot {
         },
         this.#host.claimTimeoutMs,
       )
+      this.#pace.claimed(performance.now() - sent)
       const rows = values.map(claimedRow)
       full = rows.length >= limit
       this.lanes.claimed(
@@ -363,9 +374,8 @@ export class QueueClaimer implements Slot {
         const oldest = this.#buffer[this.#at]?.claimedAt ?? Number.POSITIVE_INFINITY
         // A timer may fire a little early.
         if (performance.now() - oldest < STALE_MS - 5) return this.#watchBuffer()
-        // These handlers are not fast any more; learn it anew.
-        this.#samples = 0
-        this.#meanMs = 0
+        // These handlers are not fast any more.
+        this.#pace.learnAnew()
         this.#lastLimit = 0
         this.releaseAll()
       },

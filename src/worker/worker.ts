@@ -305,7 +305,7 @@ export class QueueWorker implements Worker {
 
   /** A slot of the queue is free again; under a limit for the whole worker any queue may have it, the next one first. */
   #slotFree(queue: string): void {
-    if (this.#options.concurrency === Number.POSITIVE_INFINITY) this.#claimers.get(queue)!.pump()
+    if (this.#options.concurrency === Number.POSITIVE_INFINITY || this.#claimers.size === 1) this.#claimers.get(queue)!.freed()
     else for (const claimer of inTurnAfter(queue, [...this.#claimers.values()])) claimer.pump()
   }
 

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest"
-import { currentJob, task } from "../../src/index.js"
+import { currentJob, Tusk, task } from "../../src/index.js"
+import { startProxy } from "../support/proxy.js"
 import { seeded } from "../support/seed.js"
 import { waitFor } from "../support/wait.js"
 import { Gate, ground, reaches } from "./ground.js"
@@ -102,6 +103,12 @@ async function held(queue: string): Promise<number> {
   return (await g.counts(queue)).active ?? 0
 }
 
+/** How many claims took the jobs that have ended: each stamps its jobs with one instant. */
+async function claims(queue: string): Promise<number> {
+  const [row] = await g.db.query("select count(distinct started_at)::int as claims from tusk.finished_jobs where queue = $1", [queue])
+  return row.claims
+}
+
 describe("claiming ahead", () => {
   test("is for handlers that have shown to be fast: others get no more than their slots", async () => {
     const { queue, gate, run } = gated()
@@ -129,9 +136,48 @@ describe("claiming ahead", () => {
     await g.work({ queues: { [queue]: 10 } })
     await waitFor(() => ran === 4_000)
     await waitFor(async () => (await g.counts(queue)).completed === 4_000)
-    // A claim stamps its jobs with one instant.
-    const [row] = await g.db.query("select count(distinct started_at)::int as claims from tusk.finished_jobs where queue = $1", [queue])
-    expect(row.claims).toBeLessThan(200)
+    expect(await claims(queue)).toBeLessThan(200)
+  })
+
+  test("is also for handlers that are not fast, where a claim takes longer than they do", async () => {
+    const queue = g.name("q")
+    const proxy = await startProxy(g.db.url)
+    const far = new Tusk({ connectionString: proxy.url, signals: false })
+    try {
+      const run = task({ name: g.name("t"), queue }, async () => {
+        await new Promise((resolve) => setTimeout(resolve, 30))
+      })
+      g.open()
+      await run.enqueueMany(Array.from({ length: 400 }, () => []))
+      proxy.delay({ toServer: 120 })
+      await far.work({ queues: { [queue]: 10 } })
+      await waitFor(async () => (await g.counts(queue)).completed === 400)
+      // Slot by slot it would be forty claims and more, of ten jobs each.
+      expect(await claims(queue)).toBeLessThan(35)
+    } finally {
+      await far.close()
+      await proxy.close()
+    }
+  })
+
+  test("is not needed to fill slots that become free at once by one claim", async () => {
+    const queue = g.name("q")
+    const ends: (() => void)[] = []
+    const endAll = (): void => {
+      for (const end of ends.splice(0)) end()
+    }
+    // Twenty run, and end together; none is fast.
+    const run = task({ name: g.name("t"), queue }, async () => {
+      await new Promise<void>((resolve) => {
+        if (ends.push(resolve) === 20) setTimeout(endAll, 20)
+      })
+    })
+    g.open()
+    await run.enqueueMany(Array.from({ length: 200 }, () => []))
+    await g.work({ queues: { [queue]: 20 } })
+    await waitFor(async () => (await g.counts(queue)).completed === 200)
+    // The first slot by itself and the others with the next claim would be twenty.
+    expect(await claims(queue)).toBeLessThanOrEqual(10)
   })
 
   test("what cannot start within a second goes back uncounted, and another worker runs it", async () => {
