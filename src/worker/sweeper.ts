@@ -3,7 +3,7 @@
  *
  * It runs when asked, when a queue has just become empty, and at the latest every poll interval. Under an old snapshot a sweep walks dead index
  * entries, so it should take no more than a twentieth of the time: the pause after it is twenty times its length, no less than a quarter second,
- * and no more than the poll interval.
+ * and no more than the poll interval. Its length is the lesser of the last two: one that had to wait for a connection, or for its plan, says nothing of the next.
  */
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
@@ -37,6 +37,8 @@ export class Sweeper extends Service {
   #notBefore = 0
   /** From then on sweeps have taken no more than their share of the time. */
   #affordableAt = 0
+  /** How long the last sweep took. */
+  #tookMs = 0
 
   constructor(options: SweeperOptions) {
     super({ ...options, name: "sweeper" })
@@ -89,7 +91,8 @@ export class Sweeper extends Service {
     const { lanes, dueMs } = await this.look(this.#options.queues)
     this.#options.found(lanes, began, dueMs)
     const now = performance.now()
-    const share = Math.min(SHARE * (now - began), this.#options.pollMs)
+    const share = Math.min(SHARE * Math.min(now - began, this.#tookMs), this.#options.pollMs)
+    this.#tookMs = now - began
     this.#affordableAt = now + share
     this.#notBefore = Math.max(this.#notBefore, now + Math.max(MIN_PAUSE_MS, share))
     return Math.max(0, Math.max(this.#dueAt, this.#notBefore) - now)
