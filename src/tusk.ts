@@ -3,6 +3,7 @@ import { InvalidOptionError } from "./errors.js"
 import { EventHub } from "./events.js"
 import { guardLogger } from "./guarded-logger.js"
 import { flowRequests, stored } from "./jobs/add-flow.js"
+import { checkEventFilter, EVENT_NAMES } from "./jobs/event-filter.js"
 import { iterateEvents } from "./jobs/event-streams.js"
 import { checkFilter } from "./jobs/filter.js"
 import { Jobs } from "./jobs/jobs.js"
@@ -25,11 +26,12 @@ import {
   type TaskClient,
   type WorkingClient,
 } from "./task/client.js"
+import { describeValue } from "./task/invalid-option.js"
 import { bindInstance } from "./task/methods.js"
-import { checkFunction, checkList } from "./task/option-checks.js"
+import { checkFunction, checkList, checkLookup, checkOneOf, readOptions } from "./task/option-checks.js"
 import { mergeOptions } from "./task/options.js"
 import { allTasks, findTask } from "./task/registry.js"
-import { remoteSpec, taskRef } from "./task/task-ref.js"
+import { remoteSpec } from "./task/task-ref.js"
 import type { Call, EnqueueMiddleware, EnqueueOptions } from "./task/types.js"
 import { timeLimit } from "./timers.js"
 import { checkTuskOptions, DEFAULT_MAX_PAYLOAD_BYTES, type TuskOptions } from "./tusk-options.js"
@@ -80,10 +82,11 @@ export class Tusk implements AsyncDisposable {
     this.#jobs = new Jobs(this.#database, new EventHub(logger), this.#maxPayloadBytes)
     this.events = {
       on: (name, listener) => {
+        checkOneOf(name, "The first argument of events.on()", ["*", ...EVENT_NAMES])
         checkFunction(listener, "The second argument of events.on()", 'events.on("job:failed", (event) => { … })')
         return this.#jobs.events.subscribe(name, listener)
       },
-      iterate: (filter = {}) => iterateEvents(this.#jobs.events, filter),
+      iterate: (filter = {}) => iterateEvents(this.#jobs.events, checkEventFilter(filter)),
     }
     const schedules = new ScheduleStore({
       database: this.#database,
@@ -120,8 +123,9 @@ export class Tusk implements AsyncDisposable {
    * @throws ConnectionError when the database cannot be reached or a right is missing
    * @throws SchemaVersionError when the server is older than 14, or the schema newer than this version
    */
-  migrate(options: { tx?: unknown } = {}): Promise<MigrationOutcome> {
-    return this.#database.migrate(options.tx)
+  async migrate(options: { tx?: unknown } = {}): Promise<MigrationOutcome> {
+    const { tx } = readOptions(options, ["tx"], "The options of migrate()")
+    return this.#database.migrate(tx)
   }
 
   /** Makes the `@task` methods of an instance runnable here. */
@@ -161,11 +165,11 @@ export class Tusk implements AsyncDisposable {
 
   /** Enqueues by name, for tools; `task.enqueue()` is the typed form. Options left out come from what workers publish of the task. */
   async enqueue(task: string, args: readonly unknown[] = [], options: EnqueueOptions = {}): Promise<Job> {
-    // Spread only what can be: `with` says what is wrong with the rest.
-    const given = typeof options === "object" && options !== null && !Array.isArray(options) ? { ...options, via: this } : options
-    const view = taskRef(task).with(given)
+    const spec = remoteSpec(task)
+    const merged = mergeOptions({}, options, spec.name)
     checkList(args, `The arguments of a job of task ${JSON.stringify(task)}`, "[argument] also for a single one")
-    return (view.enqueue as (...args: readonly unknown[]) => Promise<Job>)(...args)
+    const [job] = await this.#jobs.submit([{ task: spec, args: [...args], options: merged }])
+    return job!
   }
 
   /** Different tasks in one statement: `enqueueMany([sendEmail.call("a"), report.call([1], "x")], { tx })`. All or none. */
@@ -188,14 +192,15 @@ export class Tusk implements AsyncDisposable {
    * @throws FlowError for a name that stands twice, an unknown parent, or a cycle
    */
   async addFlow(jobs: readonly FlowJob[], options: Pick<EnqueueOptions, "tx"> = {}): Promise<string[]> {
+    const own: EnqueueOptions = readOptions(options, ["tx"], "The options of addFlow()")
     const requests = flowRequests(jobs, (task) => findTask(task) ?? remoteSpec(task))
-    const all = this.#jobs.submit(requests.map((r) => ({ ...r, options: mergeOptions(r.options, options, r.task.name) })))
+    const all = this.#jobs.submit(requests.map((r) => ({ ...r, options: mergeOptions(r.options, own, r.task.name) })))
     return (await stored(all, "The flow cannot be stored")).map((job) => job.id)
   }
 
   /** The job of that id; reads nothing yet. */
   job<R = unknown>(id: string): JobRef<R> {
-    return this.#jobs.handle<R>(id)
+    return this.#jobs.handle<R>(checkLookup(id, "The id for job()"))
   }
 
   /** Jobs by filter, live and finished alike, a page at a time. */
@@ -271,14 +276,14 @@ export class Tusk implements AsyncDisposable {
    * ```
    */
   use(middleware: JobMiddleware): this {
-    if (typeof middleware !== "function") throw new InvalidOptionError("use() needs a function: async (job, next) => next()")
+    if (typeof middleware !== "function") throw needsFunction("use()", middleware, "async (job, next) => next()")
     this.#around.push(middleware)
     return this
   }
 
   /** Wraps every enqueue of this client: for headers, tenancy, policies. The first given is the outermost. */
   onEnqueue(middleware: EnqueueMiddleware): this {
-    if (typeof middleware !== "function") throw new InvalidOptionError("onEnqueue() needs a function: async (draft, next) => next()")
+    if (typeof middleware !== "function") throw needsFunction("onEnqueue()", middleware, "async (draft, next) => next()")
     this.#jobs.onEnqueue.push(middleware)
     return this
   }
@@ -323,6 +328,10 @@ export class Tusk implements AsyncDisposable {
       tusk.#asDefault = { number: replaceDefaultClient(tusk), retire: () => void tusk.#retire() }
     }
   }
+}
+
+function needsFunction(call: string, given: unknown, example: string): InvalidOptionError {
+  return new InvalidOptionError(`${call} needs a function, and got ${describeValue(given)}; write ${example}`)
 }
 
 /**

@@ -3,8 +3,10 @@ import { FlowError, InvalidOptionError, UnknownJobError } from "../errors.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { EnqueueRequest, RequestEdge } from "../task/client.js"
 import { describeValue } from "../task/invalid-option.js"
-import { checkKeys, checkText } from "../task/option-checks.js"
+import { checkText, isList, readOptions } from "../task/option-checks.js"
+import { mergeOptions } from "../task/options.js"
 import type { TaskSpec } from "../task/spec.js"
+import type { EnqueueOptions } from "../task/types.js"
 import type { FlowJob } from "./types.js"
 import { isUuid, uuidv7 } from "./uuid.js"
 
@@ -26,25 +28,26 @@ export async function stored<T>(store: Promise<T>, what: string): Promise<T> {
  * The requests of a flow, in the order given. `specOf` finds a task by name.
  * @throws FlowError for a name that stands twice, an unknown parent, a cycle, or more than 10,000 jobs
  */
-export function flowRequests(jobs: readonly FlowJob[], specOf: (task: string) => TaskSpec): EnqueueRequest[] {
-  const given: unknown = jobs
-  if (!Array.isArray(given)) throw new InvalidOptionError(`addFlow() got ${describeValue(given)}; write a list: [{ id: "a", task: "reports.build" }]`)
-  if (jobs.length > MAX_NODES) throw new FlowError(`The flow has ${jobs.length} jobs; write at most ${MAX_NODES}, or several flows`)
+export function flowRequests(given: readonly FlowJob[], specOf: (task: string) => TaskSpec): EnqueueRequest[] {
+  if (!isList(given)) throw new InvalidOptionError(`addFlow() got ${describeValue(given)}; write a list: [{ id: "a", task: "reports.build" }]`)
+  if (given.length > MAX_NODES) throw new FlowError(`The flow has ${given.length} jobs; write at most ${MAX_NODES}, or several flows`)
   const index = new Map<string, number>()
-  jobs.forEach((job, i) => {
-    checkKeys(job as unknown, ["id", "task", "args", "dependsOn", "options"], `Job ${i} of the flow`)
+  const jobs = given.map((one, i): FlowJob => {
+    const job = readOptions(one, ["id", "task", "args", "dependsOn", "options"], `Job ${i} of the flow`)
     checkText(job.id, `id of job ${i} of the flow`)
-    for (const [field, list] of [
-      ["args", job.args],
-      ["dependsOn", job.dependsOn],
-    ] as const) {
-      if (list !== undefined && !Array.isArray(list))
-        throw new InvalidOptionError(`${field} of job "${job.id}" of the flow is ${describeValue(list)}; write a list`)
+    const of = `of job "${job.id}" of the flow`
+    checkText(job.task, `task ${of}`)
+    for (const field of ["args", "dependsOn"] as const) {
+      if (job[field] !== undefined && !isList(job[field]))
+        throw new InvalidOptionError(`${field} ${of} is ${describeValue(job[field])}; write a list`)
     }
-    if (job.options?.tx !== undefined || job.options?.via !== undefined)
+    for (const parent of job.dependsOn ?? []) checkText(parent, `dependsOn ${of}`)
+    const options: EnqueueOptions | undefined = job.options === undefined ? undefined : mergeOptions({}, job.options, job.task)
+    if (options?.tx !== undefined || options?.via !== undefined)
       throw new FlowError(`Job "${job.id}" of the flow has tx or via; give tx to addFlow() itself, and call it on the client that is meant`)
     if (index.has(job.id)) throw new FlowError(`The name "${job.id}" stands twice in the flow; nothing was stored`)
     index.set(job.id, i)
+    return { ...(job as FlowJob), ...(options === undefined ? {} : { options }) }
   })
   refuseCycles(jobs, index)
   const flow = { id: uuidv7(), name: "" }
@@ -55,7 +58,10 @@ export function flowRequests(jobs: readonly FlowJob[], specOf: (task: string) =>
       const at = index.get(parent)
       if (at !== undefined) edges.push({ index: at, onFailure: job.options?.onParentFailure ?? "block", paths: [] })
       else if (isUuid(parent)) stored.push(parent)
-      else throw new FlowError(`Job "${job.id}" depends on "${parent}", which is neither a name in this flow nor a job's id; nothing was stored`)
+      else
+        throw new FlowError(
+          `Job "${job.id}" depends on "${parent}", which is neither a name in this flow nor a job's id; write one of them (nothing was stored)`,
+        )
     }
     const options = stored.length === 0 ? (job.options ?? {}) : { ...job.options, dependsOn: [...(job.options?.dependsOn ?? []), ...stored] }
     return { task: specOf(job.task), args: job.args ?? [], options, edges, flow }

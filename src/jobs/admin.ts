@@ -2,8 +2,7 @@ import type { Runner } from "../postgres/pool.js"
 import { sqlStateOf } from "../postgres/sqlstate.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
-import { checkDue } from "../task/job-option-checks.js"
-import type { Duration } from "../task/types.js"
+import type { checkDue } from "../task/job-option-checks.js"
 import { Aftermath, type Consequences, type ToldJob } from "./consequences.js"
 import type { EventFeed } from "./event-feed.js"
 import type { JobState } from "./types.js"
@@ -52,8 +51,7 @@ export class JobAdmin {
     return rows.map((r) => r.id)
   }
 
-  async reschedule(ids: readonly string[], delay: Duration | Date): Promise<readonly string[]> {
-    const { delayMs, runAt } = checkDue(delay, "reschedule()")
+  async reschedule(ids: readonly string[], { delayMs, runAt }: ReturnType<typeof checkDue>): Promise<readonly string[]> {
     const rows = await this.#runner.run<MovedRow & { state: string; due_ms: number }>({
       ...this.#statements.reschedule,
       values: [ids, delayMs ?? null, runAt ?? null],

@@ -9,7 +9,7 @@
 import { ConnectionError, InvalidOptionError, TuskError, UnknownJobError } from "../errors.js"
 import type { Logger } from "../logger.js"
 import type { Executor } from "../postgres/executor.js"
-import { connectionError, isConnectionLoss, isTransient } from "../postgres/failure.js"
+import { connectionError, isConnectionLoss, isNotOfTheCaller, isTransient, refusedByRule } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
 import { patiently } from "../postgres/patience.js"
 import type { Runner } from "../postgres/pool.js"
@@ -51,8 +51,6 @@ interface Batch {
   values: readonly unknown[] | undefined
 }
 
-/** In a transaction of the caller's: a right, a table, a function is missing, the server takes no writes, a time is over. The rest is his client's to say. */
-const NOT_OF_THE_CALL = /^(42501|3F000|42P01|42883|42703|25006|57014|55P03)$/
 /** The server took no session, or no writes: the statement was not begun. */
 const REFUSED_BEFORE = /^(28|3D|53300|25006)/
 /** Rows and bytes of one statement; beyond, more statements follow. */
@@ -214,9 +212,8 @@ export class Enqueuer {
 
   /** The database has rules of its own for our tables, a trigger or a constraint say, and this call breaks one. */
   #refused(error: unknown): unknown {
-    if (error instanceof TuskError || sqlStateOf(error) === undefined) return error
-    const message = error instanceof Error ? error.message : String(error)
-    return new TuskError("REFUSED", `Postgres at ${this.#runner.target} refuses the job, and nothing was stored: ${message}`, { cause: error })
+    const own = error instanceof TuskError && error.code === "REFUSED" ? error.cause : error
+    return refusedByRule(own, this.#runner.target, "the job, and nothing was stored")
   }
 
   #reject(units: readonly Unit[], error: unknown): void {
@@ -312,8 +309,8 @@ export class Enqueuer {
       if (state === "PT404") throw new UnknownJobError(`${message} (task ${JSON.stringify(drafts[0]?.task)}); nothing was stored`, { cause: error })
       if (state === "PT400") throw new InvalidOptionError(message, { cause: error })
       // A caller's client gives it as it is, a runner of ours as a ConnectionError already.
-      if (NOT_OF_THE_CALL.test(state ?? "") && !(error instanceof ConnectionError)) throw connectionError(error, this.#runner.target)
-      throw error
+      if (isNotOfTheCaller(error) && !(error instanceof ConnectionError)) throw connectionError(error, this.#runner.target)
+      throw this.#refused(error)
     }
   }
 }

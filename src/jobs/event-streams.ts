@@ -2,6 +2,7 @@
 import { onAbort } from "../on-abort.js"
 import { holdProcess } from "../timers.js"
 import type { EventFeed } from "./event-feed.js"
+import type { EventFilter } from "./event-filter.js"
 import type { JobEvent, JobEventName, JobSnapshot, JobState } from "./types.js"
 
 /** Events not yet read beyond which the oldest are dropped: a reader that stalls must not fill the memory. */
@@ -10,10 +11,7 @@ const MAX_UNREAD = 100_000
 const END_EVENTS: ReadonlySet<JobEventName> = new Set<JobEventName>(["job:completed", "job:failed", "job:expired", "job:cancelled"])
 
 /** Events of all jobs that match, until the loop is left or the signal aborts. */
-export async function* iterateEvents(
-  feed: EventFeed,
-  filter: { queue?: string; task?: string; names?: readonly JobEventName[]; signal?: AbortSignal },
-): AsyncGenerator<JobEvent, void, undefined> {
+export async function* iterateEvents(feed: EventFeed, filter: EventFilter): AsyncGenerator<JobEvent, void, undefined> {
   const unread = new Unread()
   const matches = (event: JobEvent): boolean =>
     (filter.queue === undefined || event.queue === filter.queue) &&

@@ -8,8 +8,9 @@
 import { FlowError } from "../errors.js"
 import { callParts } from "../task/call.js"
 import { clientFor, type EnqueueRequest, type RequestEdge } from "../task/client.js"
+import { describeValue } from "../task/invalid-option.js"
 import { PARENT_FAILURES } from "../task/job-option-checks.js"
-import { checkKeys, checkOneOf, checkText } from "../task/option-checks.js"
+import { checkFunction, checkList, checkOneOf, checkText, isA, readOptions } from "../task/option-checks.js"
 import { mergeOptions } from "../task/options.js"
 import type { Call, EnqueueOptions, OnParentFailure, Ref } from "../task/types.js"
 import { MAX_NODES, stored } from "./add-flow.js"
@@ -51,14 +52,19 @@ class Builder implements FlowBuilder {
 
   add<R>(call: Call<R>, options: { after?: readonly FlowNode<any>[]; onParentFailure?: OnParentFailure } = {}): FlowNode<R> {
     const { task, args, options: own } = callParts(call)
-    checkKeys(options as unknown, ["after", "onParentFailure"], `The options of add() in flow "${this.#name}"`)
+    const given = readOptions(options, ["after", "onParentFailure"], `The options of add() in flow "${this.#name}"`)
+    const where = `of task "${task.name}" in flow "${this.#name}"`
     if (this.requests.length === MAX_NODES) throw new FlowError(`Flow "${this.#name}" has more than ${MAX_NODES} nodes; make several flows of it`)
     if (own.tx !== undefined || own.via !== undefined) {
       throw new FlowError(
         `Node ${this.requests.length} (task "${task.name}") of flow "${this.#name}" has tx or via; give them to the flow's enqueue()`,
       )
     }
-    const onFailure = checkOneOf(options.onParentFailure ?? own.onParentFailure ?? "block", "onParentFailure", PARENT_FAILURES)
+    const onFailure = checkOneOf(
+      "onParentFailure" in given ? given.onParentFailure : (own.onParentFailure ?? "block"),
+      `onParentFailure ${where}`,
+      PARENT_FAILURES,
+    )
     const paths = new Map<number, string[][]>()
     const needs = (index: number, path?: string[]): void => {
       const known = paths.get(index) ?? []
@@ -77,7 +83,9 @@ class Builder implements FlowBuilder {
       })
       return arg.nodes.map(() => null)
     })
-    for (const node of options.after ?? []) needs(this.#indexOf(node, `after of task "${task.name}"`))
+    const after: unknown = "after" in given ? given.after : []
+    checkList(after, `after ${where}`, "the nodes that come first: after: [node]")
+    for (const node of after as readonly unknown[]) needs(this.#indexOf(node, `after of task "${task.name}"`))
     const edges: RequestEdge[] = [...paths].map(([index, where]) => ({ index, onFailure, paths: where }))
     this.requests.push({ task, args: filled, options: own, edges })
     return new Node<R>(this, this.requests.length - 1)
@@ -96,7 +104,7 @@ class Builder implements FlowBuilder {
   }
 
   #indexOf(node: unknown, where: string): number {
-    if (!(node instanceof Node)) throw new FlowError(`${where} in flow "${this.#name}" is no node; write what f.add() returned`)
+    if (!isA(node, Node)) throw new FlowError(`${where} in flow "${this.#name}" is no node; write what f.add() returned, not ${describeValue(node)}`)
     this.#checkOwn(node.builder, where)
     return node.index
   }
@@ -122,20 +130,17 @@ class Builder implements FlowBuilder {
  */
 export function flow<R>(name: string, build: (f: FlowBuilder) => FlowNode<R>): Flow<R> {
   checkText(name, "The name of a flow")
+  checkFunction(build, `The second argument of flow() for "${name}"`, "flow(name, (f) => f.add(task.call(…)))")
   const builder = new Builder(name)
   const last = builder.indexOfResult(build(builder))
   const requests: readonly EnqueueRequest[] = Object.freeze([...builder.requests])
   return {
     name,
     async enqueue(options: Pick<EnqueueOptions, "tx" | "via"> = {}): Promise<Job<R> & { readonly jobs: readonly Job[] }> {
-      checkKeys(options as unknown, ["tx", "via"], `enqueue() of flow "${name}"`)
+      const given: EnqueueOptions = readOptions(options, ["tx", "via"], `enqueue() of flow "${name}"`)
       const part = { id: uuidv7(), name }
-      const jobs = await stored(
-        clientFor(options.via).submit(
-          requests.map((request) => ({ ...request, flow: part, options: mergeOptions(request.options, options, request.task.name) })),
-        ),
-        `Flow "${name}" cannot be stored`,
-      )
+      const all = requests.map((request) => ({ ...request, flow: part, options: mergeOptions(request.options, given, request.task.name) }))
+      const jobs = await stored(clientFor(given.via).submit(all), `Flow "${name}" cannot be stored`)
       return Object.assign(jobs[last]!, { jobs }) as Job<R> & { readonly jobs: readonly Job[] }
     },
   }

@@ -1,12 +1,12 @@
-import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, type TuskError, WaitTimeoutError } from "../errors.js"
+import { JobCancelledError, JobExpiredError, JobFailedError, type TuskError, WaitTimeoutError } from "../errors.js"
 import { onAbort } from "../on-abort.js"
 import type { Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import type { Notifier } from "../postgres/wake.js"
 import { toPositiveMilliseconds } from "../task/duration.js"
 import { describeValue, invalidOption } from "../task/invalid-option.js"
-import { checkKeys } from "../task/option-checks.js"
-import { textFault } from "../task/text.js"
+import { checkDue } from "../task/job-option-checks.js"
+import { checkAnyText, isA, readOptions } from "../task/option-checks.js"
 import type { Duration } from "../task/types.js"
 import { clearTimeout, setTimeout } from "../timers.js"
 import type { JobAdmin } from "./admin.js"
@@ -58,9 +58,9 @@ export class JobHandle<R> implements JobRef<R> {
   }
 
   async #wait(options: WaitOptions, field: string): Promise<{ ok: true; value: R } | { ok: false; error: TuskError }> {
-    const timeoutMs = checkWaitOptions(options, field)
+    const { timeoutMs, signal } = checkWaitOptions(options, field)
     this.#checkId()
-    const snapshot = await this.#ended(timeoutMs, options.signal)
+    const snapshot = await this.#ended(timeoutMs, signal)
     const what = `Job ${this.id} (task "${snapshot.task}")`
     switch (snapshot.state) {
       case "completed":
@@ -104,10 +104,7 @@ export class JobHandle<R> implements JobRef<R> {
   }
 
   async cancel(reason?: string): Promise<boolean> {
-    if (reason !== undefined && typeof reason !== "string")
-      throw new InvalidOptionError(`The reason of cancel() is ${describeValue(reason)}; write a text`)
-    const fault = reason === undefined ? undefined : textFault(reason)
-    if (fault !== undefined) throw new InvalidOptionError(`The reason of cancel() ${fault}; remove it`)
+    if (reason !== undefined) checkAnyText(reason, "The reason of cancel()")
     return this.#did((admin, ids) => admin.cancel(ids, reason))
   }
   async retry(): Promise<boolean> {
@@ -117,7 +114,9 @@ export class JobHandle<R> implements JobRef<R> {
     return this.#did((admin, ids) => admin.promote(ids))
   }
   async reschedule(delay: Duration | Date): Promise<boolean> {
-    return this.#did((admin, ids) => admin.reschedule(ids, delay))
+    if (delay === undefined) throw invalidOption("The delay of reschedule()", delay, "which is no time", 'write a duration ("5m") or a Date')
+    const due = checkDue(delay, "The delay of reschedule()")
+    return this.#did((admin, ids) => admin.reschedule(ids, due))
   }
   async remove(): Promise<boolean> {
     return this.#did((admin, ids) => admin.remove(ids))
@@ -149,13 +148,12 @@ export class JobHandle<R> implements JobRef<R> {
   }
 }
 
-/** The timeout in milliseconds, if there is one. */
-function checkWaitOptions(options: WaitOptions, field: string): number | undefined {
-  checkKeys(options as unknown, ["timeout", "signal"], field)
-  if (options.signal !== undefined && !(options.signal instanceof AbortSignal)) {
-    throw invalidOption(`signal of ${field}`, options.signal, "which is no AbortSignal", "write new AbortController().signal, or leave it out")
+function checkWaitOptions(options: WaitOptions, field: string): { timeoutMs: number | undefined; signal: AbortSignal | undefined } {
+  const { timeout, signal } = readOptions(options, ["timeout", "signal"], field)
+  if (signal !== undefined && !isA(signal, AbortSignal)) {
+    throw invalidOption(`signal of ${field}`, signal, "which is no AbortSignal", "write new AbortController().signal, or leave it out")
   }
-  return options.timeout === undefined ? undefined : toPositiveMilliseconds(options.timeout, `timeout of ${field}`)
+  return { timeoutMs: timeout === undefined ? undefined : toPositiveMilliseconds(timeout, `timeout of ${field}`), signal }
 }
 
 function failedError(what: string, snapshot: JobSnapshot): JobFailedError {

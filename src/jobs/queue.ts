@@ -4,8 +4,9 @@ import type { Connected, Database } from "../postgres/database.js"
 import { render } from "../postgres/names.js"
 import { patiently } from "../postgres/patience.js"
 import { toMilliseconds } from "../task/duration.js"
+import { describeValue } from "../task/invalid-option.js"
 import { checkLimit, checkRate } from "../task/limits.js"
-import { checkKeep, checkKeys, checkText } from "../task/option-checks.js"
+import { checkBoolean, checkKeep, checkLookup, checkText, readOptions } from "../task/option-checks.js"
 import { isStorable } from "../task/text.js"
 import type { Duration, RateLimit, Retention } from "../task/types.js"
 import type { JobAdmin } from "./admin.js"
@@ -18,6 +19,15 @@ export interface QueueHost {
   readonly database: Database
   readonly admin: () => Promise<JobAdmin>
   readonly job: (id: string, task: string, queue: string) => Job
+}
+
+/** What the filters of all calls may say. */
+const PARTS = ["task", "text", "args", "since", "until", "order", "limit", "after"] as const
+
+/** How many jobs a bulk action may change at most. */
+function checkAmount(limit: unknown, what: string): void {
+  if (limit === undefined || (typeof limit === "number" && Number.isSafeInteger(limit) && limit > 0)) return
+  throw new InvalidOptionError(`${what} got the limit ${describeValue(limit)}; write a whole number above 0`)
 }
 
 const DEAD: readonly JobState[] = ["failed", "expired"]
@@ -45,7 +55,7 @@ export class QueueAdmin implements Queue {
   }
 
   async job(id: string): Promise<Job | undefined> {
-    if (!isStorable(id)) return undefined
+    if (!isStorable(checkLookup(id, `The id for job() of queue "${this.name}"`))) return undefined
     const { runner } = await this.#ready()
     const rows = await runner.run<{ id: string; task: string }>({
       text: this.#sql(`select x.id, x.task from {schema}.keys k
@@ -87,32 +97,35 @@ export class QueueAdmin implements Queue {
   }
 
   async drain(options: { delayed?: boolean } = {}): Promise<string[]> {
-    checkKeys(options as unknown, ["delayed"], "drain()")
-    const filter = this.#filter({ state: options.delayed === true ? ["waiting", "delayed"] : ["waiting"] })
+    const what = `Queue "${this.name}", drain()`
+    const { delayed } = readOptions(options, ["delayed"], what)
+    if (delayed !== undefined) checkBoolean(delayed, `${what}: delayed`)
+    const filter = this.#filter({ state: delayed === true ? ["waiting", "delayed"] : ["waiting"] })
     // One that a worker takes meanwhile is its own.
     return this.#each({ source: "jobs", filter, change: removing(filter.states), made: REMOVED })
   }
 
   async clean(options: { state: JobState; grace?: Duration; limit?: number }): Promise<string[]> {
-    checkKeys(options as unknown, ["state", "grace", "limit"], "clean()")
-    if (!END_STATES.includes(options.state))
+    const what = `Queue "${this.name}", clean()`
+    const { state, grace, limit } = readOptions(options, ["state", "grace", "limit"], what)
+    if (!END_STATES.includes(state))
       throw new InvalidOptionError(
-        `clean() got the state ${JSON.stringify(options.state)}; write one of ${END_STATES.join(", ")} (drain() removes waiting jobs)`,
+        `${what} got the state ${describeValue(state)}; write one of ${END_STATES.join(", ")} (drain() removes waiting jobs)`,
       )
-    const { limit } = options
-    if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
-      throw new InvalidOptionError(`clean() got the limit ${String(limit)}; write a whole number above 0`)
-    const graceMs = options.grace === undefined ? undefined : toMilliseconds(options.grace, "grace")
-    const filter = this.#filter({ state: options.state })
-    return this.#each({ source: "finished_jobs", filter, change: removing([options.state]), made: REMOVED, limit, graceMs })
+    checkAmount(limit, what)
+    const graceMs = grace === undefined ? undefined : toMilliseconds(grace, `${what}: grace`)
+    const filter = this.#filter({ state })
+    return this.#each({ source: "finished_jobs", filter, change: removing([state]), made: REMOVED, limit, graceMs })
   }
 
   async obliterate(options: { force?: boolean } = {}): Promise<void> {
-    checkKeys(options as unknown, ["force"], "obliterate()")
+    const what = `Queue "${this.name}", obliterate()`
+    const { force } = readOptions(options, ["force"], what)
+    if (force !== undefined) checkBoolean(force, `${what}: force`)
     // Paused first, so that nothing more starts while it goes.
     const { paused } = await this.info()
     if (!paused) await this.pause()
-    if (options.force !== true) {
+    if (force !== true) {
       const { active } = await this.counts()
       if (active > 0) {
         if (!paused) await this.resume()
@@ -129,13 +142,16 @@ export class QueueAdmin implements Queue {
   }
 
   async deadLetters(filter: Omit<JobFilter, "queue" | "state"> = {}): Promise<JobPage> {
-    return this.jobs({ ...filter, state: DEAD })
+    return this.jobs({ ...this.#parts(filter, "deadLetters"), state: DEAD })
   }
 
   async redrive(filter: Omit<JobFilter, "queue" | "state"> & { preview?: boolean; rate?: number } = {}): Promise<number> {
-    const { preview, rate, limit, ...rest } = filter
-    if (rate !== undefined && !(typeof rate === "number" && rate > 0))
-      throw new InvalidOptionError(`redrive() got the rate ${String(rate)}; write jobs a second, above 0`)
+    const what = `Queue "${this.name}", redrive()`
+    const { preview, rate, limit, ...rest } = readOptions(filter, [...PARTS, "preview", "rate"], what)
+    if (preview !== undefined) checkBoolean(preview, `${what}: preview`)
+    if (rate !== undefined && !(typeof rate === "number" && Number.isFinite(rate) && rate > 0))
+      throw new InvalidOptionError(`${what} got the rate ${describeValue(rate)}; write jobs a second, above 0`)
+    checkAmount(limit, what)
     const checked = this.#filter({ ...rest, state: DEAD })
     const { runner } = await this.#ready()
     if (preview === true) {
@@ -147,12 +163,15 @@ export class QueueAdmin implements Queue {
   }
 
   async cancelAll(filter: Omit<JobFilter, "queue">): Promise<number> {
-    const checked = this.#filter({ state: LIVE_STATES, ...filter })
-    return (await this.#each({ source: "jobs", filter: checked, change: cancelling, made: CANCELLED, limit: filter.limit })).length
+    const what = `Queue "${this.name}", cancelAll()`
+    const { limit, state = LIVE_STATES, ...rest } = readOptions(filter, [...PARTS, "state"], what)
+    checkAmount(limit, what)
+    const checked = this.#filter({ ...rest, state })
+    return (await this.#each({ source: "jobs", filter: checked, change: cancelling, made: CANCELLED, limit })).length
   }
 
   async owner(key: string): Promise<string | null> {
-    if (!isStorable(key)) return null
+    if (!isStorable(checkLookup(key, `The key for owner() of queue "${this.name}"`))) return null
     const { runner } = await this.#ready()
     const rows = await runner.run<{ job_id: string }>({
       text: this.#sql("select job_id from {schema}.keys where queue = $1 and kind = 'key' and key = $2 and (until is null or until > now())"),
@@ -162,7 +181,7 @@ export class QueueAdmin implements Queue {
   }
 
   async release(key: string): Promise<boolean> {
-    if (!isStorable(key)) return false
+    if (!isStorable(checkLookup(key, `The key for release() of queue "${this.name}"`))) return false
     const { runner } = await this.#ready()
     const rows = await runner.run({
       text: this.#sql("delete from {schema}.keys where queue = $1 and kind = 'key' and key = $2 returning (until is null or until > now()) as held"),
@@ -172,9 +191,8 @@ export class QueueAdmin implements Queue {
   }
 
   async configure(settings: { concurrency?: number | null; rateLimit?: RateLimit | null; keep?: Retention }): Promise<void> {
-    checkKeys(settings as unknown, ["concurrency", "rateLimit", "keep"], "configure() of a queue")
-    const { concurrency, rateLimit, keep } = settings
     const of = `of queue "${this.name}"`
+    const { concurrency, rateLimit, keep } = readOptions(settings, ["concurrency", "rateLimit", "keep"], `configure() ${of}`)
     const kept = keep === undefined ? undefined : checkKeep(keep, `keep ${of}`)
     const limit = concurrency == null ? null : checkLimit(concurrency, `concurrency ${of}`)
     const rate = rateLimit == null ? null : checkRate(rateLimit, `rateLimit ${of}`)
@@ -218,7 +236,11 @@ export class QueueAdmin implements Queue {
   }
 
   #filter(filter: Omit<JobFilter, "queue">): CheckedFilter {
-    return checkFilter({ ...filter, queue: this.name })
+    return checkFilter({ ...this.#parts(filter, "jobs", true), queue: this.name })
+  }
+
+  #parts(filter: unknown, call: string, state = false): JobFilter {
+    return readOptions(filter, state ? [...PARTS, "state"] : PARTS, `Queue "${this.name}": the filter for ${call}()`)
   }
 
   #ready(): Promise<Connected> {

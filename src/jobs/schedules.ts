@@ -6,7 +6,8 @@ import type { EnqueueRequest } from "../task/client.js"
 import { decode } from "../task/codec.js"
 import type { Draft } from "../task/draft-types.js"
 import { describeValue } from "../task/invalid-option.js"
-import { checkText } from "../task/option-checks.js"
+import { checkList, checkLookup, checkText, readOptions } from "../task/option-checks.js"
+import { mergeOptions } from "../task/options.js"
 import type { TaskSpec } from "../task/spec.js"
 import { isStorable } from "../task/text.js"
 import type { EnqueueOptions, When } from "../task/types.js"
@@ -55,7 +56,7 @@ export class ScheduleStore implements Schedules {
    * @throws ScheduleError for a wrong time, InvalidOptionError and PayloadError for the job
    */
   async schedule(id: string, when: When, request: EnqueueRequest): Promise<Schedule> {
-    checkText(id, "The id of a schedule")
+    checkText(id, `The id of a schedule of task "${request.task.name}"`)
     for (const option of REFUSED) {
       if (request.options[option] !== undefined)
         throw new ScheduleError(`Schedule "${id}" has the option ${option}, which a job of a schedule cannot have; leave it out`)
@@ -85,11 +86,11 @@ export class ScheduleStore implements Schedules {
   }
 
   async upsert(schedule: { id: string; task: string; args?: readonly unknown[]; when: When; options?: EnqueueOptions }): Promise<Schedule> {
-    return this.schedule(schedule.id, schedule.when, {
-      task: this.#host.specOf(schedule.task),
-      args: schedule.args ?? [],
-      options: schedule.options ?? {},
-    })
+    const { id, task, args = [], when, options = {} } = readOptions(schedule, ["id", "task", "args", "when", "options"], "The schedule for upsert()")
+    checkText(task, "task of the schedule for upsert()")
+    checkText(id, `id of a schedule of task "${task}"`)
+    checkList(args, `args of schedule "${id}"`, "[argument] also for a single one")
+    return this.schedule(id, when, { task: this.#host.specOf(task), args, options: mergeOptions({}, options, task) })
   }
 
   async list(): Promise<Schedule[]> {
@@ -98,15 +99,15 @@ export class ScheduleStore implements Schedules {
   }
 
   async get(id: string): Promise<Schedule | undefined> {
-    const row = await this.#row(id)
+    const row = await this.#row(id, "get()")
     return row === undefined ? undefined : scheduleOf(row)
   }
 
   /** The next slots, at most 1,000: those that it will fire, were it resumed now if it is paused; none once it is over. */
   async preview(id: string, count: number): Promise<Date[]> {
     if (!(Number.isSafeInteger(count) && count >= 0 && count <= 1_000))
-      throw new ScheduleError(`preview() got the count ${String(count)}; write 0 to 1000`)
-    const row = await this.#known(id)
+      throw new ScheduleError(`preview() of schedule ${describeValue(id)} got the count ${describeValue(count)}; write 0 to 1000`)
+    const row = await this.#known(id, "preview()")
     // Null: it is over. A paused one goes on with its first slot from now, by the database's clock.
     if (row.next_run_at === null) return []
     const slots = new Slots(row.spec)
@@ -121,7 +122,7 @@ export class ScheduleStore implements Schedules {
   }
 
   async pause(id: string): Promise<boolean> {
-    if (!isStorable(id)) return false
+    if (!isStorable(checkLookup(id, "The id for pause()"))) return false
     const { runner } = await this.#host.database.ready()
     const rows = await runner.run({
       text: this.#sql("update {schema}.schedules set paused = true where id = $1 and not paused returning id"),
@@ -132,7 +133,7 @@ export class ScheduleStore implements Schedules {
 
   /** Goes on with the first slot from now: those of the pause do not count as missed. */
   async resume(id: string): Promise<boolean> {
-    if (!isStorable(id)) return false
+    if (!isStorable(checkLookup(id, "The id for resume()"))) return false
     const { runner, notifier } = await this.#host.database.ready()
     const done = await runner.shortTransaction(async (client) => {
       const { rows } = await client.query<ScheduleRow>(this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1 and paused for update`), [
@@ -149,24 +150,24 @@ export class ScheduleStore implements Schedules {
   }
 
   async trigger(id: string): Promise<Job> {
-    const row = await this.#known(id)
+    const row = await this.#known(id, "trigger()")
     return this.#host.submitModel(row.draft)
   }
 
   async remove(id: string): Promise<boolean> {
-    if (!isStorable(id)) return false
+    if (!isStorable(checkLookup(id, "The id for remove()"))) return false
     const { runner } = await this.#host.database.ready()
     return (await runner.run({ text: this.#sql("delete from {schema}.schedules where id = $1 returning id"), values: [id] })).length > 0
   }
 
-  async #row(id: string): Promise<ScheduleRow | undefined> {
-    if (!isStorable(id)) return undefined
+  async #row(id: string, call: string): Promise<ScheduleRow | undefined> {
+    if (!isStorable(checkLookup(id, `The id for ${call}`))) return undefined
     const { runner } = await this.#host.database.ready()
     return (await runner.run<ScheduleRow>({ text: this.#sql(`select ${COLUMNS} from {schema}.schedules where id = $1`), values: [id] }))[0]
   }
 
-  async #known(id: string): Promise<ScheduleRow> {
-    const row = await this.#row(id)
+  async #known(id: string, call: string): Promise<ScheduleRow> {
+    const row = await this.#row(id, call)
     if (row === undefined) throw new ScheduleError(`There is no schedule ${describeValue(id)}`)
     return row
   }

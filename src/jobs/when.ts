@@ -1,56 +1,57 @@
 /** What a user says about the times of a schedule, checked, and the form in which it is stored. */
 import { ScheduleError } from "../errors.js"
 import { toPositiveMilliseconds } from "../task/duration.js"
-import { checkKeys } from "../task/option-checks.js"
+import { describeValue } from "../task/invalid-option.js"
+import { checkDate, isA, readOptions } from "../task/option-checks.js"
 import type { When } from "../task/types.js"
 import { Slots, type StoredWhen } from "./slots.js"
 
-const KNOWN = ["cron", "tz", "every", "from", "until", "limit", "overlap", "missed"]
+const KNOWN = ["cron", "tz", "every", "from", "until", "limit", "overlap", "missed"] as const
 const MIN_EVERY_MS = 100
 
 /** @throws ScheduleError for a wrong cron, zone, interval or bound */
 export function checkWhen(when: When, id: string): StoredWhen {
   const what = `Schedule "${id}"`
-  const given: unknown = when
-  if (typeof given !== "object" || given === null) throw new ScheduleError(`${what} has no time; write { cron: "0 9 * * *" } or { every: "15m" }`)
-  try {
-    checkKeys(given, KNOWN, what)
-  } catch (error) {
-    throw new ScheduleError((error as Error).message, { cause: error })
-  }
-  const { cron, tz, every, overlap = "all", missed = "once" } = when as When & { cron?: unknown; tz?: unknown; every?: unknown }
-  if ((cron === undefined) === (every === undefined)) throw new ScheduleError(`${what} needs either cron or every`)
-  if (overlap !== "all" && overlap !== "skip") throw new ScheduleError(`${what} has overlap ${JSON.stringify(overlap)}; write "all" or "skip"`)
+  if (typeof when !== "object" || when === null)
+    throw new ScheduleError(`${what} has no time: when is ${describeValue(when)}; write { cron: "0 9 * * *" } or { every: "15m" }`)
+  const { cron, tz, every, from, until, limit, overlap = "all", missed = "once" } = asScheduleError(() => readOptions(when, KNOWN, what))
+  if ((cron === undefined) === (every === undefined))
+    throw new ScheduleError(`${what} needs either cron or every; write { cron: "0 9 * * *" } or { every: "15m" }`)
+  if (overlap !== "all" && overlap !== "skip") throw new ScheduleError(`${what} has overlap ${describeValue(overlap)}; write "all" or "skip"`)
   if (missed !== "skip" && missed !== "once" && missed !== "all")
-    throw new ScheduleError(`${what} has missed ${JSON.stringify(missed)}; write "skip", "once" or "all"`)
-  const rest = { ...checkBounds(when, what), overlap, missed }
+    throw new ScheduleError(`${what} has missed ${describeValue(missed)}; write "skip", "once" or "all"`)
+  const rest = { ...checkBounds({ from, until, limit }, what), overlap, missed } as const
   if (every !== undefined) {
-    if (tz !== undefined) throw new ScheduleError(`${what} has tz beside every; a time zone belongs to cron`)
+    if (tz !== undefined) throw new ScheduleError(`${what} has tz ${describeValue(tz)} beside every; a time zone belongs to cron: leave it out`)
     return { everyMs: checkEvery(every, what), ...rest }
   }
   for (const [name, value] of [
     ["cron", cron],
     ["tz", tz],
   ]) {
-    if (value !== undefined && typeof value !== "string") throw new ScheduleError(`${what} has ${String(name)} ${String(value)}; write a text`)
+    if (value !== undefined && typeof value !== "string") throw new ScheduleError(`${what} has ${String(name)} ${describeValue(value)}; write a text`)
     if (value !== undefined && value.length > 255) throw new ScheduleError(`${what} has a ${name} of ${value.length} characters; write at most 255`)
   }
   const stored = { cron: cron as string, ...(tz === undefined ? {} : { tz: tz as string }), ...rest }
-  if (!new Slots(stored, what).comes()) throw new ScheduleError(`${what} has the cron ${JSON.stringify(cron)}, which never comes`)
+  if (!new Slots(stored, what).comes())
+    throw new ScheduleError(`${what} has the cron ${JSON.stringify(cron)}, which never comes; write one that does, as in "0 9 * * *"`)
   return stored
 }
 
-function checkBounds({ from, until, limit }: When, what: string): Pick<StoredWhen, "from" | "until" | "limit"> {
+function checkBounds(given: { from: unknown; until: unknown; limit: unknown }, what: string): Pick<StoredWhen, "from" | "until" | "limit"> {
+  const { limit } = given as { limit: number | undefined }
   if (limit !== undefined && !(Number.isSafeInteger(limit) && limit > 0))
-    throw new ScheduleError(`${what} has limit ${String(limit)}; write a whole number above 0`)
-  for (const [name, bound] of [
-    ["from", from],
-    ["until", until],
-  ] as const) {
-    if (bound !== undefined && !(bound instanceof Date && !Number.isNaN(bound.getTime())))
-      throw new ScheduleError(`${what} has ${name} ${String(bound)}; write a Date`)
+    throw new ScheduleError(`${what} has limit ${describeValue(limit)}; write a whole number above 0`)
+  const bound = (name: "from" | "until"): Date | undefined => {
+    const value = given[name]
+    if (value === undefined) return undefined
+    if (!isA(value, Date) || Number.isNaN(value.getTime())) throw new ScheduleError(`${what} has ${name} ${describeValue(value)}; write a Date`)
+    return asScheduleError(() => checkDate(value, `${name} of ${what}`))
   }
-  if (from !== undefined && until !== undefined && until <= from) throw new ScheduleError(`${what} ends (until) before it begins (from)`)
+  const from = bound("from")
+  const until = bound("until")
+  if (from !== undefined && until !== undefined && until <= from)
+    throw new ScheduleError(`${what} ends (until ${until.toISOString()}) before it begins (from ${from.toISOString()}); write a later until`)
   return {
     ...(from === undefined ? {} : { from: from.toISOString() }),
     ...(until === undefined ? {} : { until: until.toISOString() }),
@@ -59,14 +60,17 @@ function checkBounds({ from, until, limit }: When, what: string): Pick<StoredWhe
 }
 
 function checkEvery(every: unknown, what: string): number {
-  let everyMs: number
-  try {
-    everyMs = toPositiveMilliseconds(every as never, "every")
-  } catch (error) {
-    throw new ScheduleError(`${what}: ${(error as Error).message}`, { cause: error })
-  }
+  const everyMs = asScheduleError(() => toPositiveMilliseconds(every as never, "every"), `${what}: `)
   if (everyMs < MIN_EVERY_MS) throw new ScheduleError(`${what} runs every ${everyMs} ms; write at least ${MIN_EVERY_MS} ms`)
   return everyMs
+}
+
+function asScheduleError<T>(check: () => T, where = ""): T {
+  try {
+    return check()
+  } catch (error) {
+    throw new ScheduleError(`${where}${(error as Error).message}`, { cause: error })
+  }
 }
 
 /** The public form of what is stored. */

@@ -2,6 +2,7 @@
 import { inspect } from "node:util"
 import pg from "pg"
 import { InvalidOptionError } from "../errors.js"
+import { isA, isList } from "../task/option-checks.js"
 
 export type ConnectionConfig = pg.ClientConfig
 
@@ -24,7 +25,7 @@ const ENCODING = "with user and password percent-encoded by encodeURIComponent()
  * @throws InvalidOptionError
  */
 export function parseAddress(given: string | readonly string[], field = "connectionString"): Address {
-  if (!Array.isArray(given)) return addressOf(given as string, field)
+  if (!isList(given)) return addressOf(given as string, field)
   if (given.length === 0) throw new InvalidOptionError(`${field} is an empty list; write ${EXAMPLE}, or one for each server`)
   const each = given.map((text: string, i) => addressOf(text, `${field}[${i}]`))
   return {
@@ -171,14 +172,21 @@ function noUrl(text: string, field: string, hint = ""): InvalidOptionError {
 function kindOf(value: unknown): string {
   if (typeof value === "function") return "a function"
   if (typeof value !== "object" || value === null) return inspect(value)
-  if (value instanceof URL) return "a URL object (its href is one)"
-  return Array.isArray(value) ? "a list" : Object.keys(value).length === 0 ? "{}" : "an object"
+  if (isA(value, URL)) return "a URL object (its href is one)"
+  if (isList(value)) return "a list"
+  try {
+    return Object.keys(value).length === 0 ? "{}" : "an object"
+  } catch {
+    return "an object"
+  }
 }
 
 /** What may be shown of a text that should have been a connection string: only what surely is no part of a password. */
 function redacted(text: string): string {
-  return JSON.stringify(publicPart(text))
+  const shown = publicPart(text)
+  return JSON.stringify(shown.length > MAX_SHOWN ? `${shown.slice(0, MAX_SHOWN)}…` : shown)
 }
+const MAX_SHOWN = 200
 
 function publicPart(text: string): string {
   const pairs = keywords(text)

@@ -3,6 +3,7 @@ import type { Socket } from "node:net"
 import pg from "pg"
 import { InvalidOptionError } from "../errors.js"
 import type { Logger } from "../logger.js"
+import { propertyOf } from "../task/option-checks.js"
 import { type Address, addressFromEnvironment, type ConnectionConfig, parseAddress, targetOf } from "./address.js"
 import { NoWritableServerError, ReadOnlyServerError } from "./failure.js"
 import { trackClients } from "./pool-end.js"
@@ -297,9 +298,9 @@ export function checkPool(pool: unknown): asserts pool is PoolLike {
     new InvalidOptionError(`pool is no pool of pg; write new pg.Pool({ … }), or give connectionString instead${why}`)
   if (typeof pool !== "object" || pool === null) throw refusal("")
   for (const method of ["connect", "query", "end", "on"]) {
-    if (typeof Reflect.get(pool, method) !== "function") throw refusal(`. It has no method ${method}()`)
+    if (typeof propertyOf(pool, method) !== "function") throw refusal(`. It has no method ${method}()`)
   }
-  const options: unknown = Reflect.get(pool, "options")
+  const options = propertyOf(pool, "options")
   if (typeof options !== "object" || options === null) throw refusal(". It has no options, by which workers and LISTEN could connect")
   const text: unknown = Reflect.get(options, "connectionString")
   if (text === undefined || text === null || text === "") return

@@ -9,12 +9,11 @@ import { parseAddress } from "./address.js"
 import { Connector, keepQuiet } from "./connector.js"
 import { type EmbeddedServer, startEmbedded } from "./embedded.js"
 import type { Executor } from "./executor.js"
-import { connectionError } from "./failure.js"
+import { connectionError, isNotOfTheCaller } from "./failure.js"
 import { type SchemaNames, schemaNames } from "./names.js"
-import { executorOn, Runner } from "./pool.js"
+import { ClientRunner, executorOn, type Runner } from "./pool.js"
 import { closeIdle, endPool } from "./pool-end.js"
 import { assertSchema } from "./schema-version.js"
-import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
 import { type Statements, statementsFor } from "./statements.js"
 import { executorFor } from "./transaction.js"
@@ -104,7 +103,7 @@ export class Database {
     try {
       await assertSchema(executor, this.names)
     } catch (error) {
-      throw sqlStateOf(error) === "42501" ? connectionError(error, target) : error
+      throw isNotOfTheCaller(error) ? connectionError(error, target) : error
     }
     this.#fits = true
   }
@@ -156,7 +155,7 @@ export class Database {
     if (this.#options.pool === undefined) this.#ownPool = connector.createPool(POOL_SIZE, this.logger, "client")
     const pool = this.#options.pool ?? this.#ownPool!
     const statementNames = new StatementNames(this.logger)
-    const runner = new Runner(pool, target, statementNames)
+    const runner = new ClientRunner(pool, target, statementNames)
     const statements = statementsFor(this.names, this.#options.preparedStatements ?? true)
     const direct = this.#options.listenConnectionString
     return {

@@ -1,5 +1,5 @@
 /** What a failed statement means: one place that maps SQLSTATEs and socket errors to a decision and to a sentence. */
-import { ConnectionError } from "../errors.js"
+import { ConnectionError, TuskError } from "../errors.js"
 import { sqlStateOf } from "./sqlstate.js"
 
 const SOCKET = new Set([
@@ -83,6 +83,31 @@ export function isTransient(error: unknown): boolean {
 export function isAboutValues(error: unknown): boolean {
   const state = sqlStateOf(error)
   return state !== undefined && ["22", "23", "54", "P0", "PT"].includes(state.slice(0, 2))
+}
+
+/** What our own SQL functions raise; whoever calls them makes an error of it. */
+const RAISED_BY_US = /^PT/
+
+/**
+ * A rule of the database's own for our tables, a trigger, constraint or policy say, refuses a statement of ours: that as an error of ours.
+ * Anything else as it is.
+ *
+ * @param what as in "the job, and nothing was stored"
+ */
+export function refusedByRule(error: unknown, target: string, what: string): unknown {
+  if (error instanceof TuskError || !isAboutValues(error)) return error
+  const state = sqlStateOf(error)!
+  if (RAISED_BY_US.test(state)) return error
+  const message = error instanceof Error ? error.message : String(error)
+  return new TuskError("REFUSED", `Postgres at ${target} refuses ${what}: ${message}`, { cause: error })
+}
+
+/**
+ * In a transaction of the caller's, whose errors are its client's: a statement of ours has failed because a right, a table or a function is missing, the
+ * server takes no writes, or a time is over.
+ */
+export function isNotOfTheCaller(error: unknown): boolean {
+  return /^(42501|3F000|42P01|42883|42703|25006|57014|55P03)$/.test(sqlStateOf(error) ?? "")
 }
 
 /** The certificate is not trusted; its authority is unknown, it is another host's, or its time is over. */

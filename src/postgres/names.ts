@@ -1,5 +1,7 @@
 import { createHash } from "node:crypto"
 import { InvalidOptionError } from "../errors.js"
+import { describeValue } from "../task/invalid-option.js"
+import { textFault } from "../task/text.js"
 
 /** A schema's name in the forms that SQL text needs. */
 export interface SchemaNames {
@@ -13,8 +15,14 @@ export interface SchemaNames {
 }
 
 export function schemaNames(schema: string): SchemaNames {
-  if (typeof schema !== "string" || schema === "" || Buffer.byteLength(schema) > 63 || schema.includes("\0") || schema.includes("$")) {
-    throw new InvalidOptionError(`schema is ${shown(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
+  if (
+    typeof schema !== "string" ||
+    schema.trim() === "" ||
+    Buffer.byteLength(schema) > 63 ||
+    textFault(schema) !== undefined ||
+    schema.includes("$")
+  ) {
+    throw new InvalidOptionError(`schema is ${describeValue(schema)}; write a name of 1 to 63 bytes without "$", such as "tusk"`)
   }
   return {
     schema,
@@ -22,11 +30,6 @@ export function schemaNames(schema: string): SchemaNames {
     channel: channelOf("pgtusk", schema),
     eventsChannel: channelOf("pgtusk.events", schema),
   }
-}
-
-function shown(schema: unknown): string {
-  const text = JSON.stringify(schema) ?? String(schema)
-  return text.length > 80 ? `${text.slice(0, 79)}…` : text
 }
 
 /** Postgres cuts names at 63 bytes. */

@@ -4,7 +4,7 @@ import { ConnectionError, TuskError } from "../errors.js"
 import { quietLogger } from "../logger.js"
 import { clearTimeout, performance, setTimeout } from "../timers.js"
 import type { Executor } from "./executor.js"
-import { connectionError, isAboutValues, isConnectionLoss, isNeverSent, isReadOnly } from "./failure.js"
+import { connectionError, isAboutValues, isConnectionLoss, isNeverSent, isNotOfTheCaller, isReadOnly, refusedByRule } from "./failure.js"
 import { ASK_SETTINGS, beginOurs, needsOf, type SessionNeeds } from "./session.js"
 import { sqlStateOf } from "./sqlstate.js"
 import { StatementNames } from "./statement-names.js"
@@ -97,7 +97,11 @@ export class Runner {
       dead ??= error
     }
     client.on("error", onError)
-    const send = async (statement: string | pg.QueryConfig, values: unknown[] | undefined, committing = false): Promise<pg.QueryResult<any>> => {
+    const send = async (
+      statement: string | pg.QueryConfig,
+      values: unknown[] | undefined,
+      part?: "begin" | "commit",
+    ): Promise<pg.QueryResult<any>> => {
       try {
         // A bare text is the application's where it has no time limit, and answered as its driver is set; an object is ours.
         const ours = answerMs !== undefined || typeof statement !== "string"
@@ -107,15 +111,18 @@ export class Runner {
         return await (answerMs === undefined ? answer : answered(answer, answerMs))
       } catch (error) {
         if (isReadOnly(error)) {
-          dead ??= this.#refused(error)
+          dead ??= this.#refusedToWrite(error)
           if (answerMs !== undefined) throw connectionError(error, this.target)
         }
         // Of statements of ours: an application's own errors are its own.
         if (answerMs !== undefined && isOfTheServer(error)) throw connectionError(error, this.target)
+        if (answerMs !== undefined && !isConnectionLoss(error)) throw this.refused(error)
+        // Its BEGIN and COMMIT are ours.
+        if (part !== undefined && isNotOfTheCaller(error)) throw connectionError(error, this.target)
         if (!isConnectionLoss(error)) throw error
         dead ??= error as Error
         const lost = connectionError(dead, this.target)
-        if (!committing) throw lost
+        if (part !== "commit") throw lost
         throw new ConnectionError(
           `${lost.message}. Whether the transaction was committed is unknown: the connection was lost before the answer came`,
           {
@@ -127,9 +134,9 @@ export class Runner {
     }
     try {
       const needs = answerMs === undefined ? undefined : await this.#needsOf(client, (text) => send(text, undefined))
-      await send(beginOurs(needs), undefined)
+      await send(beginOurs(needs), undefined, "begin")
       const result = await work({ query: (statement, values) => send(statement, values) })
-      const { command } = await send("commit", undefined, true)
+      const { command } = await send("commit", undefined, "commit")
       if (command !== "COMMIT") throw new TransactionAbortedError()
       return result
     } catch (error) {
@@ -202,14 +209,19 @@ export class Runner {
       return (await answered(work(), timeoutMs)).rows
     } catch (error) {
       if (isConnectionLoss(error)) dead ??= error as Error
-      else if (isReadOnly(error)) dead ??= this.#refused(error)
+      else if (isReadOnly(error)) dead ??= this.#refusedToWrite(error)
       throw this.#translated(error, !isNeverSent(error))
     } finally {
       release(client, onError, dead)
     }
   }
 
-  #refused(error: unknown): Error {
+  /** What a statement of ours is refused for by rules of the database's own; here as it is. */
+  protected refused(error: unknown): unknown {
+    return error
+  }
+
+  #refusedToWrite(error: unknown): Error {
     this.#refusals++
     return error as Error
   }
@@ -218,7 +230,14 @@ export class Runner {
   #translated(error: unknown, sent: boolean): unknown {
     if (error instanceof TuskError) return error
     if (isConnectionLoss(error)) return connectionError(error, this.target, sent)
-    return isOfTheServer(error) ? connectionError(error, this.target) : error
+    return isOfTheServer(error) ? connectionError(error, this.target) : this.refused(error)
+  }
+}
+
+/** The runner of a client, whose errors leave public calls. */
+export class ClientRunner extends Runner {
+  protected override refused(error: unknown): unknown {
+    return refusedByRule(error, this.target, "a change that pgtusk makes, and nothing of it was stored")
   }
 }
 

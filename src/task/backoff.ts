@@ -1,6 +1,6 @@
 import { MAX_DURATION_MS, toMilliseconds } from "./duration.js"
 import { invalidOption } from "./invalid-option.js"
-import { checkKeys } from "./option-checks.js"
+import { isList, readOptions, unknownKey } from "./option-checks.js"
 import type { Backoff, BackoffFunction, Duration } from "./types.js"
 
 /** What counts when a task and a job say nothing; also fills in what `{ base }` leaves out. */
@@ -50,6 +50,7 @@ function jittered(ms: number, jitter: number, random: () => number): number {
   return Math.round(ms * (1 + jitter * random()))
 }
 
+const PARTS = ["base", "first", "max", "jitter", "fixed", "steps"] as const
 const SHAPES = 'write a base (2), { base: 2, first: "1s", max: "1h", jitter: 0.1 }, { fixed: "30s" } or { steps: ["10s", "1m", "10m"] }'
 
 /**
@@ -59,21 +60,28 @@ const SHAPES = 'write a base (2), { base: 2, first: "1s", max: "1h", jitter: 0.1
 export function checkBackoff(value: unknown, field: string): Backoff {
   if (typeof value === "number") return checkNumber(value, field)
   if (typeof value === "function") throw invalidOption(field, value, "which cannot be stored with one job", "put the function on the task")
-  if (typeof value !== "object" || value === null || Array.isArray(value)) throw invalidOption(field, value, "which is not a backoff", SHAPES)
-  const shape = value as { base?: number; first?: Duration; max?: Duration; jitter?: number; fixed?: Duration; steps?: readonly Duration[] }
+  if (typeof value !== "object" || value === null || isList(value)) throw invalidOption(field, value, "which is not a backoff", SHAPES)
+  const shape = readOptions(value, PARTS, field, (key) =>
+    ["base", "fixed", "steps"].some((part) => part in value)
+      ? unknownKey(key, PARTS, field)
+      : invalidOption(field, value, "which is not a backoff", SHAPES),
+  )
+  // Of a known part in the wrong shape: which parts go together.
+  const only = (parts: readonly string[]): unknown => readOptions(shape, parts, field)
   if (shape.steps !== undefined) {
-    checkKeys(shape, ["steps"], field)
-    if (!Array.isArray(shape.steps) || shape.steps.length === 0) {
+    only(["steps"])
+    const steps: readonly unknown[] = isList(shape.steps) ? [...shape.steps] : []
+    if (steps.length === 0) {
       throw invalidOption(`steps of ${field}`, shape.steps, "which is not a list of durations", 'write at least one: { steps: ["10s", "1m"] }')
     }
-    for (const [i, step] of shape.steps.entries()) toMilliseconds(step, `steps[${i}] of ${field}`)
-    return { steps: [...shape.steps] }
+    for (const [i, step] of steps.entries()) toMilliseconds(step as Duration, `steps[${i}] of ${field}`)
+    return { steps: steps as readonly Duration[] }
   }
   if (shape.fixed !== undefined) {
-    checkKeys(shape, ["fixed", "jitter"], field)
+    only(["fixed", "jitter"])
     toMilliseconds(shape.fixed, `fixed of ${field}`)
   } else if (shape.base !== undefined) {
-    checkKeys(shape, ["base", "first", "max", "jitter"], field)
+    only(["base", "first", "max", "jitter"])
     checkNumber(shape.base, `base of ${field}`)
     if (shape.first !== undefined) toMilliseconds(shape.first, `first of ${field}`)
     if (shape.max !== undefined) toMilliseconds(shape.max, `max of ${field}`)

@@ -1,5 +1,6 @@
 import type { EnqueueRequest } from "./client.js"
 import { invalidOption } from "./invalid-option.js"
+import { propertyOf } from "./option-checks.js"
 import { mergeOptions } from "./options.js"
 import type { Call } from "./types.js"
 
@@ -21,7 +22,7 @@ export function createCall<R>(parts: EnqueueRequest): Call<R> {
  * @throws InvalidOptionError when it is no call
  */
 export function callParts(call: Call<any>): EnqueueRequest {
-  const parts: unknown = typeof call === "object" && call !== null ? Reflect.get(call, PARTS) : undefined
+  const parts: unknown = propertyOf(call, PARTS)
   if (parts === undefined) throw invalidOption("A call", call, "which is none", "write task.call(…arguments)")
   return parts as EnqueueRequest
 }

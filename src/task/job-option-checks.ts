@@ -2,7 +2,7 @@
 import type { DraftKey, DraftParent } from "./draft-types.js"
 import { toMilliseconds, toPositiveMilliseconds } from "./duration.js"
 import { badOption, describeValue, invalidOption } from "./invalid-option.js"
-import { checkBoolean, checkKeys, checkOneOf, checkText } from "./option-checks.js"
+import { checkBoolean, checkDate, checkOneOf, checkText, isA, isList, propertyOf, readOptions } from "./option-checks.js"
 import type { Duration, OnParentFailure } from "./types.js"
 
 export const PARENT_FAILURES: readonly OnParentFailure[] = ["block", "fail", "cancel", "run"]
@@ -10,12 +10,8 @@ export const PARENT_FAILURES: readonly OnParentFailure[] = ["block", "fail", "ca
 /** `delay`: a duration from now, or an instant. */
 export function checkDue(delay: unknown, field: string): { delayMs: number | undefined; runAt: string | undefined } {
   if (delay === undefined) return { delayMs: undefined, runAt: undefined }
-  if (!(delay instanceof Date)) return { delayMs: toMilliseconds(delay as Duration, field), runAt: undefined }
-  if (Number.isNaN(delay.getTime())) throw invalidOption(field, delay, "which is an invalid Date", "check what the Date was made from")
-  const year = delay.getUTCFullYear()
-  // ISO text of other years has six digits, which Postgres does not read.
-  if (year < 1 || year > 9_999) throw invalidOption(field, delay, "which lies outside of the years 1 to 9999", "check what the Date was made from")
-  return { delayMs: undefined, runAt: delay.toISOString() }
+  if (!isA(delay, Date)) return { delayMs: toMilliseconds(delay as Duration, field), runAt: undefined }
+  return { delayMs: undefined, runAt: checkDate(delay, field).toISOString() }
 }
 
 /** A custom id. Digits alone and `:` are kept back, so that an id can never be taken for a number or a key of ours. */
@@ -35,12 +31,12 @@ export function checkDeduplicate(value: unknown, field: string): DraftKey {
   if (typeof value !== "object" || value === null) {
     throw invalidOption(field, value, "which is not a key", 'write a string, or { key: "user-42", ttl: "1h", replace: false, extend: false }')
   }
-  checkKeys(value, ["key", "ttl", "replace", "extend"], field)
-  const ttlMs = value.ttl === undefined ? undefined : toPositiveMilliseconds(value.ttl as Duration, `ttl of ${field}`)
-  const extend = value.extend === undefined ? false : checkBoolean(value.extend, `extend of ${field}`)
+  const given = readOptions(value, ["key", "ttl", "replace", "extend"], field)
+  const ttlMs = given.ttl === undefined ? undefined : toPositiveMilliseconds(given.ttl as Duration, `ttl of ${field}`)
+  const extend = given.extend === undefined ? false : checkBoolean(given.extend, `extend of ${field}`)
   if (extend && ttlMs === undefined) throw invalidOption(`extend of ${field}`, true, "which needs a time to extend", 'add a ttl, as in ttl: "1h"')
-  const replace = value.replace === undefined ? false : checkBoolean(value.replace, `replace of ${field}`)
-  return { key: checkKey(value.key, `key of ${field}`), ttlMs, replace, extend }
+  const replace = given.replace === undefined ? false : checkBoolean(given.replace, `replace of ${field}`)
+  return { key: checkKey(given.key, `key of ${field}`), ttlMs, replace, extend }
 }
 
 function checkKey(value: unknown, field: string): string {
@@ -52,7 +48,7 @@ function checkKey(value: unknown, field: string): string {
 
 /** `dependsOn` as edges. One parent twice is one edge; with two different policies it is an error. */
 export function checkDependsOn(value: unknown, fallback: OnParentFailure, field: string): readonly DraftParent[] {
-  if (!Array.isArray(value)) throw invalidOption(field, value, "which is not a list", "write dependsOn: [job]")
+  if (!isList(value)) throw invalidOption(field, value, "which is not a list", "write dependsOn: [job]")
   const parents = new Map<string, DraftParent>()
   for (const [i, element] of value.entries()) {
     const parent = checkParent(element, fallback, `element ${i} of ${field}`)
@@ -68,12 +64,11 @@ export function checkDependsOn(value: unknown, fallback: OnParentFailure, field:
 function checkParent(element: unknown, fallback: OnParentFailure, field: string): DraftParent {
   const id = idOf(element)
   if (id !== undefined) return { id, onFailure: fallback }
-  if (element instanceof Promise) throw invalidOption(field, element, "which is a Promise", "await enqueue() first, and pass the job")
-  if (typeof element !== "object" || element === null || !("job" in element)) {
+  if (isA(element, Promise)) throw invalidOption(field, element, "which is a Promise", "await enqueue() first, and pass the job")
+  if (!has(element, "job")) {
     throw invalidOption(field, element, "which is not a job", 'write a job, a job\'s id, or { job, onFailure: "run" }')
   }
-  const edge: { job: unknown; onFailure?: unknown } = element
-  checkKeys(edge, ["job", "onFailure"], field)
+  const edge = readOptions(element, ["job", "onFailure"], field)
   const inner = idOf(edge.job)
   if (inner === undefined) throw invalidOption(`job of ${field}`, edge.job, "which is not a job", "write a job or a job's id")
   const onFailure = edge.onFailure === undefined ? fallback : checkOneOf(edge.onFailure, `onFailure of ${field}`, PARENT_FAILURES)
@@ -83,6 +78,15 @@ function checkParent(element: unknown, fallback: OnParentFailure, field: string)
 /** Whether the id is one of ours, a uuid, is asked when the job is stored: until then it is a job that may not exist. */
 function idOf(value: unknown): string | undefined {
   if (typeof value === "string") return value.toLowerCase()
-  if (typeof value === "object" && value !== null && "id" in value && typeof value.id === "string") return value.id.toLowerCase()
-  return undefined
+  const id = propertyOf(value, "id")
+  return typeof id === "string" ? id.toLowerCase() : undefined
+}
+
+/** Whether it is an object with that property; not for one that does not let itself be asked. */
+function has(value: unknown, property: string): boolean {
+  try {
+    return typeof value === "object" && value !== null && property in value
+  } catch {
+    return false
+  }
 }

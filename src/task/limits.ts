@@ -3,7 +3,7 @@ import { InvalidOptionError } from "../errors.js"
 import type { RequestEdge } from "./client.js"
 import { toPositiveMilliseconds } from "./duration.js"
 import { badOption, describeValue, invalidOption } from "./invalid-option.js"
-import { checkFunction, checkKeys, checkOneOf, checkText } from "./option-checks.js"
+import { checkFunction, checkOneOf, checkText, readOptions } from "./option-checks.js"
 import type { LimitSpec, RateSpec, TaskSpec } from "./spec.js"
 import type { Duration, RateStrategy } from "./types.js"
 
@@ -22,25 +22,24 @@ export function checkLimit(value: unknown, field: string): number | null {
 /** `concurrency` of a task. */
 export function checkConcurrency(value: unknown, field: string): LimitSpec {
   if (typeof value === "number") throw invalidOption(field, value, "which is not an object", `write { limit: ${value} }`)
-  checkKeys(value, ["limit", "key"], field)
-  return Object.freeze({ limit: checkLimit(value["limit"], `limit of ${field}`), key: checkKeyFunction(value["key"], `key of ${field}`) })
+  const { limit, key } = readOptions(value, ["limit", "key"], field)
+  return Object.freeze({ limit: checkLimit(limit, `limit of ${field}`), key: checkKeyFunction(key, `key of ${field}`) })
 }
 
 /** `rateLimit` of a task. */
 export function checkKeyedRate(value: unknown, field: string): RateSpec {
-  checkKeys(value, ["limit", "per", "strategy", "key"], field)
-  const { key, ...rate } = value
+  const { key, ...rate } = readOptions(value, ["limit", "per", "strategy", "key"], field)
   return Object.freeze({ ...checkRate(rate, field), key: checkKeyFunction(key, `key of ${field}`) })
 }
 
 /** A rate without a key, as a queue has it. */
 export function checkRate(value: unknown, field: string): Omit<RateSpec, "key"> {
-  checkKeys(value, ["limit", "per", "strategy"], field)
-  if (value["per"] === undefined) throw badOption(`${field} has no per; write the length of the window, as in { limit: 10, per: "1m" }`)
+  const { limit, per, strategy } = readOptions(value, ["limit", "per", "strategy"], field)
+  if (per === undefined) throw badOption(`${field} has no per; write the length of the window, as in { limit: 10, per: "1m" }`)
   return {
-    limit: checkLimit(value["limit"], `limit of ${field}`),
-    perMs: toPositiveMilliseconds(value["per"] as Duration, `per of ${field}`),
-    strategy: value["strategy"] === undefined ? "sliding-window" : checkOneOf(value["strategy"], `strategy of ${field}`, STRATEGIES),
+    limit: checkLimit(limit, `limit of ${field}`),
+    perMs: toPositiveMilliseconds(per as Duration, `per of ${field}`),
+    strategy: strategy === undefined ? "sliding-window" : checkOneOf(strategy, `strategy of ${field}`, STRATEGIES),
   }
 }
 

@@ -84,13 +84,22 @@ export function bindInstance(instance: object): void {
   if (typeof instance !== "object" || instance === null) {
     throw invalidOption("The argument of register()", instance, "which is not an instance of a class", "pass one, as in register(new Mail())")
   }
-  const methods = methodsOf(Object.getPrototypeOf(instance))
+  const methods = methodsOf(prototypeOf(instance))
   if (methods.size > 0) {
     bindMethods(instance, [...methods.values()])
     return
   }
   const remedy = "put @task({ … }) on a method, above its other decorators if it has any (static methods need no register)"
   throw invalidOption("The argument of register()", instance, "whose class has no @task methods", remedy)
+}
+
+/** None for a proxy that does not say. */
+function prototypeOf(instance: object): object | null {
+  try {
+    return Object.getPrototypeOf(instance)
+  } catch {
+    return null
+  }
 }
 
 /** The decorated methods on an object and up its prototypes; a nearer one hides those behind. */

@@ -4,10 +4,22 @@ import { checkBackoff } from "./backoff.js"
 import { CLIENT } from "./client.js"
 import type { DraftKey, DraftParent } from "./draft-types.js"
 import { toPositiveMilliseconds } from "./duration.js"
-import { invalidOption } from "./invalid-option.js"
+import { describeValue, invalidOption } from "./invalid-option.js"
 import { checkDeduplicate, checkDependsOn, checkDue, checkId, PARENT_FAILURES } from "./job-option-checks.js"
 import { checkConcurrency, checkKeyedRate, checkLimitKey } from "./limits.js"
-import { checkBoolean, checkFunction, checkHeaders, checkInteger, checkKeep, checkOneOf, checkText, type StoredRetention } from "./option-checks.js"
+import {
+  checkBoolean,
+  checkFunction,
+  checkHeaders,
+  checkInteger,
+  checkKeep,
+  checkOneOf,
+  checkText,
+  isList,
+  propertyOf,
+  readOptions,
+  type StoredRetention,
+} from "./option-checks.js"
 import { checkSchema } from "./schema-check.js"
 import type { TaskSpec } from "./spec.js"
 import { suggest } from "./suggest.js"
@@ -21,15 +33,16 @@ export const NOT_IMPLEMENTED: Readonly<Record<string, (value: unknown) => boolea
   runIn: (value) => value === "thread" || value === "process",
 }
 
-const RUN_OPTIONS = ["queue", "retries", "backoff", "ttl", "timeout", "priority", "keep"]
+const RUN_OPTIONS = ["queue", "retries", "backoff", "ttl", "timeout", "priority", "keep"] as const
 const TASK_OPTIONS = [
-  ...["name", ...RUN_OPTIONS, "progress", "transactional", "input", "deduplicate"],
-  ...["concurrency", "rateLimit", "maxCrashes", "runIn", "onError"],
-]
+  ...(["name", ...RUN_OPTIONS, "progress", "transactional", "input", "deduplicate"] as const),
+  ...(["concurrency", "rateLimit", "maxCrashes", "runIn", "onError"] as const),
+] as const
 const ENQUEUE_OPTIONS = [
   ...RUN_OPTIONS,
-  ...["via", "tx", "delay", "dependsOn", "onParentFailure", "repeatEvery", "id", "deduplicate", "headers", "wake", "concurrencyKey", "rateLimitKey"],
-]
+  ...(["via", "tx", "delay", "dependsOn", "onParentFailure", "repeatEvery", "id", "deduplicate", "headers", "wake"] as const),
+  ...(["concurrencyKey", "rateLimitKey"] as const),
+] as const
 
 export const DEFAULT_QUEUE = "default"
 export const DEFAULT_PRIORITY = 5
@@ -44,14 +57,16 @@ export type TaskSettings = Omit<TaskSpec, "handler" | "local">
  * @throws InvalidOptionError
  */
 export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettings {
-  const given: unknown = options
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw invalidOption("The first argument of task()", given, "which is not an object of options", 'write task({ name: "emails.send" }, function)')
+  const first = "The first argument of task()"
+  if (typeof options !== "object" || options === null || isList(options)) {
+    throw invalidOption(first, options, "which is not an object of options", 'write task({ name: "emails.send" }, function)')
   }
-  const input = given as TaskOptions & { input?: unknown }
-  const name = checkName(input.name ?? ownName)
+  const input: TaskOptions & { input?: unknown } = readOptions(options, TASK_OPTIONS, first, (key) => {
+    const move = (): string => `give it with each job: task.with({ ${key}: … }).enqueue(…)`
+    return unknownOption(key, TASK_OPTIONS, `of task ${describeValue(options.name ?? ownName)}`, ENQUEUE_OPTIONS, move)
+  })
+  const name = checkName(input.name === undefined ? ownName : input.name)
   const field = (option: string): string => `option "${option}" of task "${name}"`
-  refuseUnknown(input, TASK_OPTIONS, `of task "${name}"`, ENQUEUE_OPTIONS, (key) => `give it with each job: task.with({ ${key}: … }).enqueue(…)`)
   if (input.runIn !== undefined) checkOneOf(input.runIn, field("runIn"), ["main", "thread", "process"])
   for (const [option, asksForIt] of Object.entries(NOT_IMPLEMENTED)) {
     const value: unknown = input[option as keyof TaskOptions]
@@ -62,7 +77,7 @@ export function checkTaskOptions(options: TaskOptions, ownName = ""): TaskSettin
   if (input.onError !== undefined) checkFunction(input.onError, field("onError"), 'onError: (error) => (error.status === 404 ? "fail" : undefined)')
   return {
     name,
-    options: Object.freeze({ ...options }),
+    options: Object.freeze(input),
     queue: input.queue === undefined ? DEFAULT_QUEUE : checkText(input.queue, field("queue")),
     priority: input.priority === undefined ? DEFAULT_PRIORITY : checkPriority(input.priority, field("priority")),
     retries: input.retries === undefined ? 0 : checkRetries(input.retries, field("retries")),
@@ -119,12 +134,7 @@ export const NO_OPTIONS: EnqueueOptions = mergeOptions({}, {}, "")
 
 /** `base` with `extra` over it, checked and frozen. What is undefined in `extra` is not given, and changes nothing. */
 export function mergeOptions(base: EnqueueOptions, extra: EnqueueOptions, taskName: string): EnqueueOptions {
-  const given: unknown = extra
-  if (typeof given !== "object" || given === null || Array.isArray(given)) {
-    throw invalidOption(`The options of a job of task "${taskName}"`, given, "which is not an object", "write with({ delay: 5 })")
-  }
-  const isGiven = ([, value]: [string, unknown]): boolean => value !== undefined
-  const merged = { ...base, ...Object.fromEntries(Object.entries(extra).filter(isGiven)) }
+  const merged = { ...(isView(base) ? base : readJobOptions(base, taskName)), ...readJobOptions(extra, taskName) }
   Object.defineProperty(merged, CHECKED, { value: check(merged, taskName) })
   return Object.freeze(merged)
 }
@@ -136,13 +146,29 @@ export function mergeOptions(base: EnqueueOptions, extra: EnqueueOptions, taskNa
 export function checkEnqueueOptions(options: EnqueueOptions, taskName: string): CheckedOptions {
   const view = options as { [CHECKED]?: CheckedOptions }
   // Its own: an object that inherits from a view may say something else.
-  return (Object.hasOwn(view, CHECKED) ? view[CHECKED] : undefined) ?? check(options, taskName)
+  return (isView(view) ? view[CHECKED] : undefined) ?? check(readJobOptions(options, taskName), taskName)
+}
+
+function isView(options: unknown): boolean {
+  try {
+    return typeof options === "object" && options !== null && Object.hasOwn(options, CHECKED)
+  } catch {
+    return false
+  }
+}
+
+function readJobOptions(options: unknown, taskName: string): EnqueueOptions {
+  const of = `of a job of task "${taskName}"`
+  if (typeof options !== "object" || options === null || isList(options)) {
+    throw invalidOption(`The options ${of}`, options, "which is not an object", "write with({ delay: 5 })")
+  }
+  return readOptions(options, ENQUEUE_OPTIONS, `The options ${of}`, (key) =>
+    unknownOption(key, ENQUEUE_OPTIONS, of, TASK_OPTIONS, () => `give it to the task: task({ ${key}: … }, function)`),
+  )
 }
 
 function check(options: EnqueueOptions, taskName: string): CheckedOptions {
-  const of = `of a job of task "${taskName}"`
-  const field = (option: string): string => `option "${option}" ${of}`
-  refuseUnknown(options, ENQUEUE_OPTIONS, of, TASK_OPTIONS, (key) => `give it to the task: task({ ${key}: … }, function)`)
+  const field = (option: string): string => `option "${option}" of a job of task "${taskName}"`
   checkVia(options.via, field("via"))
   if (options.tx === null) {
     throw invalidOption(field("tx"), null, "which is no transaction", "pass the transaction that your client gave you, or leave the option out")
@@ -170,7 +196,7 @@ function check(options: EnqueueOptions, taskName: string): CheckedOptions {
 }
 
 function checkVia(via: unknown, field: string): void {
-  if (via === undefined || (typeof via === "object" && via !== null && CLIENT in via)) return
+  if (via === undefined || propertyOf(via, CLIENT) !== undefined) return
   throw invalidOption(field, via, "which is not a client of pgtusk", "pass what configure() or new Tusk() returned")
 }
 
@@ -182,16 +208,13 @@ function checkRetries(value: unknown, field: string): number {
   return checkInteger(value, field, 0, 32_767, "extra runs after the first")
 }
 
-/** `elsewhere` are the options of the other kind; one of them gets told where it belongs. */
-function refuseUnknown(options: object, known: readonly string[], of: string, elsewhere: readonly string[], move: (key: string) => string): void {
-  for (const key of Object.keys(options)) {
-    if (known.includes(key)) continue
-    const meant = suggest(key, known)
-    const remedy = elsewhere.includes(key)
-      ? move(key)
-      : meant === undefined
-        ? `its options are ${known.join(", ")}`
-        : `did you mean ${JSON.stringify(meant)}?`
-    throw new InvalidOptionError(`Unknown option ${JSON.stringify(key)} ${of}; ${remedy}`)
-  }
+/** `elsewhere` are the options of the other kind; for one of them, `move` says where it belongs. */
+function unknownOption(key: string, known: readonly string[], of: string, elsewhere: readonly string[], move: () => string): InvalidOptionError {
+  const meant = suggest(key, known)
+  const remedy = elsewhere.includes(key)
+    ? move()
+    : meant === undefined
+      ? `its options are ${known.join(", ")}`
+      : `did you mean ${JSON.stringify(meant)}?`
+  return new InvalidOptionError(`Unknown option ${JSON.stringify(key)} ${of}; ${remedy}`)
 }

@@ -2,6 +2,7 @@ import type { Job, Schedule } from "../jobs/types.js"
 import { createCall } from "./call.js"
 import { clientFor } from "./client.js"
 import { invalidOption } from "./invalid-option.js"
+import { isList } from "./option-checks.js"
 import { mergeOptions } from "./options.js"
 import { currentProgress } from "./progress.js"
 import { runTask } from "./run.js"
@@ -47,8 +48,8 @@ export function createTask(spec: TaskSpec, options: EnqueueOptions, current: () 
 
 function checkArgumentLists(list: unknown, taskName: string): void {
   const field = `The list for enqueueMany() of task "${taskName}"`
-  if (!Array.isArray(list)) throw invalidOption(field, list, "which is not an array", "write one argument list for each job: [[first], [second]]")
-  const wrong = list.findIndex((args) => !Array.isArray(args))
+  if (!isList(list)) throw invalidOption(field, list, "which is not an array", "write one argument list for each job: [[first], [second]]")
+  const wrong = list.findIndex((args) => !isList(args))
   if (wrong === -1) return
   throw invalidOption(`Item ${wrong} of ${lowerFirst(field)}`, list[wrong], "which is not an argument list", "write [argument] also for a single one")
 }

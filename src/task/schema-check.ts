@@ -2,6 +2,7 @@
 import { ValidationError } from "../errors.js"
 import { formatPath } from "./codec-path.js"
 import { invalidOption } from "./invalid-option.js"
+import { propertyOf } from "./option-checks.js"
 import type { StandardSchema } from "./types.js"
 
 type Issue = ValidationError["issues"][number]
@@ -9,11 +10,8 @@ type Issue = ValidationError["issues"][number]
 /** Checks that `value` is a Standard Schema of version 1. */
 export function checkSchema(value: unknown, field: string): StandardSchema {
   // arktype's schemas are functions.
-  const isObject = (typeof value === "object" && value !== null) || typeof value === "function"
-  const standard: unknown = isObject ? Reflect.get(value, "~standard") : undefined
-  if (typeof standard === "object" && standard !== null && "validate" in standard && typeof standard.validate === "function") {
-    return value as StandardSchema
-  }
+  const standard = propertyOf(value, "~standard")
+  if (typeof standard === "object" && typeof propertyOf(standard, "validate") === "function") return value as StandardSchema
   throw invalidOption(field, value, "which is not a Standard Schema", "pass a schema of zod, valibot, arktype or another library that follows it")
 }
 

@@ -1,6 +1,7 @@
 import { InvalidOptionError } from "../errors.js"
 import { toPositiveMilliseconds } from "../task/duration.js"
-import { checkBoolean, checkFunction, checkInteger, checkKeys, checkText } from "../task/option-checks.js"
+import { describeValue } from "../task/invalid-option.js"
+import { checkBoolean, checkFunction, checkInteger, checkText, entriesOf, isList, readOptions } from "../task/option-checks.js"
 import type { TaskSpec } from "../task/spec.js"
 import type { WorkerOptions } from "./types.js"
 
@@ -28,8 +29,8 @@ export interface CheckedWorkerOptions {
 }
 
 /** @throws InvalidOptionError for an option that is misspelt, out of range or of the wrong kind */
-export function checkWorkerOptions(options: WorkerOptions, tasks: readonly TaskSpec[], signals: boolean): CheckedWorkerOptions {
-  checkKeys(options as unknown, KNOWN, "work()")
+export function checkWorkerOptions(given: WorkerOptions, tasks: readonly TaskSpec[], signals: boolean): CheckedWorkerOptions {
+  const options: WorkerOptions = readOptions(given, KNOWN, "work()")
   if (options.onStart !== undefined) checkFunction(options.onStart, "onStart", "async (worker) => { … }")
   if (options.onStop !== undefined) checkFunction(options.onStop, "onStop", "async (worker) => { … }")
   const leaseMs = options.lease === undefined ? 20_000 : toPositiveMilliseconds(options.lease, "lease")
@@ -62,15 +63,19 @@ function checkQueues(queues: WorkerOptions["queues"], tasks: readonly TaskSpec[]
     return new Map(tasks.map((spec) => [spec.queue, DEFAULT_CONCURRENCY]))
   }
   const found = new Map<string, number>()
-  if (Array.isArray(queues)) for (const name of queues) found.set(checkText(name, "queues"), DEFAULT_CONCURRENCY)
-  else {
-    if (typeof queues !== "object" || queues === null)
-      throw new InvalidOptionError(`queues is ${String(queues)}; write ["default"] or { default: 10 }`)
-    for (const [name, value] of Object.entries(queues as Record<string, number | { concurrency?: number }>)) {
-      checkText(name, "queues")
-      if (typeof value === "object" && value !== null) checkKeys(value as unknown, ["concurrency"], `queues.${name}`)
-      const concurrency = typeof value === "object" && value !== null ? (value.concurrency ?? DEFAULT_CONCURRENCY) : value
-      found.set(name, checkInteger(concurrency, `queues.${name}`, 1, MAX_CONCURRENCY, "jobs at once in this queue"))
+  const entries = entriesOf(queues)
+  if (isList(queues)) for (const name of queues) found.set(checkText(name, "queues"), DEFAULT_CONCURRENCY)
+  else if (entries === undefined) {
+    throw new InvalidOptionError(`queues is ${describeValue(queues)}; write ["default"] or { default: 10 }`)
+  } else {
+    for (const [name, value] of entries) {
+      checkText(name, "A name in queues")
+      const settings = typeof value === "object" && value !== null
+      const { concurrency } = settings
+        ? { concurrency: DEFAULT_CONCURRENCY, ...readOptions(value, ["concurrency"], `queues.${name}`) }
+        : { concurrency: value }
+      const field = `queues.${name}${settings ? ".concurrency" : ""}`
+      found.set(name, checkInteger(concurrency, field, 1, MAX_CONCURRENCY, "jobs at once in this queue"))
     }
   }
   if (found.size === 0)

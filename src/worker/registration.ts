@@ -1,7 +1,8 @@
 /** What the database knows of a worker: its row, which its heartbeat keeps fresh, and the options of its tasks, for producers without the code. */
 import { hostname } from "node:os"
+import { refusedByRule } from "../postgres/failure.js"
 import { render, type SchemaNames } from "../postgres/names.js"
-import type { Runner } from "../postgres/pool.js"
+import type { Query, Runner } from "../postgres/pool.js"
 import type { Statements } from "../postgres/statements.js"
 import { DEFAULT_MAX_CRASHES } from "../task/options.js"
 import { allTasks } from "../task/registry.js"
@@ -37,9 +38,9 @@ export class Registration {
 
   /** Makes the worker known, or known again after it was taken for dead. */
   async register(): Promise<void> {
-    const { runner, statements, workerId, leaseMs, queues } = this.#options
+    const { statements, workerId, leaseMs, queues } = this.#options
     const tasks = this.knownTasks()
-    await runner.run({
+    await this.#store({
       ...statements.register_worker,
       values: [workerId, leaseMs, process.pid, hostname(), VERSION, queues, tasks, this.#options.listens()],
     })
@@ -56,8 +57,8 @@ export class Registration {
   async publishTasks(): Promise<void> {
     const tasks = runnable().filter((spec) => spec.local)
     if (tasks.length === 0) return
-    const { runner, statements } = this.#options
-    await runner.run({
+    const { statements } = this.#options
+    await this.#store({
       ...statements.publish_tasks,
       values: [
         tasks.map((t) => t.name),
@@ -69,6 +70,15 @@ export class Registration {
         tasks.map(storedLimits),
       ],
     })
+  }
+
+  async #store(query: Query): Promise<void> {
+    const { runner } = this.#options
+    try {
+      await runner.run(query)
+    } catch (error) {
+      throw refusedByRule(error, runner.target, "what a worker stores of itself and its tasks")
+    }
   }
 
   async deregister(): Promise<void> {

@@ -149,6 +149,8 @@ interface Failure {
   readonly says: RegExp
   /** SQLSTATEs or codes of the causes. */
   readonly codes: readonly string[]
+  /** It is a rule of the database's against what a call changes. */
+  readonly refused?: boolean
   /** Calls that this does not keep from their work. */
   readonly well?: readonly string[]
   /** The client that meets the failure, and a stored job of it. */
@@ -201,6 +203,27 @@ async function withRole(db: TestDatabase, use: (role: string, url: string) => Pr
   }
 }
 
+/** Locks all tables; returns how to let them go. */
+async function holdTables(db: TestDatabase): Promise<() => Promise<unknown>> {
+  const holder = new pg.Client({ connectionString: db.url })
+  await holder.connect()
+  await holder.query("begin")
+  const { rows } = await holder.query(
+    "select format('tusk.%I', relname) as name from pg_class where relnamespace = 'tusk'::regnamespace and relkind = 'r'",
+  )
+  await holder.query(`lock table ${rows.map((row) => row.name).join(", ")} in access exclusive mode`)
+  return () => holder.end()
+}
+
+async function holdingTables(db: TestDatabase, use: () => Promise<void>): Promise<void> {
+  const release = await holdTables(db)
+  try {
+    await use()
+  } finally {
+    await release()
+  }
+}
+
 const FAILURES: Record<string, Failure> = {
   "a read-only server": {
     says: /takes no writes: .*; connect to the primary/,
@@ -222,18 +245,30 @@ const FAILURES: Record<string, Failure> = {
   "a statement time-out": {
     says: /has cancelled a statement of pgtusk: canceling statement due to statement timeout; raise statement_timeout|could not be migrated/,
     codes: ["57014", "55P03"],
+    meet: (db, use) => warm(set(db.url, "statement_timeout=200"), () => holdTables(db), use),
+  },
+  "a statement time-out of a millisecond": {
+    says: /has cancelled a statement of pgtusk: canceling statement due to statement timeout; raise statement_timeout|could not be migrated/,
+    codes: ["57014", "55P03"],
+    meet: (db, use) => holdingTables(db, () => cold(set(db.url, "statement_timeout=1"), use)),
+  },
+  "triggers of the application's that refuse all": {
+    says: /^Postgres at \S+ refuses (a change that pgtusk makes|the job|what a worker stores).*: not on a weekday$/,
+    codes: ["P0001"],
+    refused: true,
+    well: [
+      ...READS.filter((label) => label !== "queue.clean" && label !== "queue.redrive"),
+      // Nothing finished, no key; and a job says how it is before anybody waits for it.
+      ...["queue.clean", "queue.redrive", "queue.release", "job.events", "tusk.migrate"],
+    ],
     meet: (db, use) =>
       warm(
-        set(db.url, "statement_timeout=200"),
+        db.url,
         async () => {
-          const holder = new pg.Client({ connectionString: db.url })
-          await holder.connect()
-          await holder.query("begin")
-          const { rows } = await holder.query(
-            "select format('tusk.%I', relname) as name from pg_class where relnamespace = 'tusk'::regnamespace and relkind = 'r'",
-          )
-          await holder.query(`lock table ${rows.map((row) => row.name).join(", ")} in access exclusive mode`)
-          return () => holder.end()
+          await db.query("create function refuse() returns trigger language plpgsql as $$ begin raise exception 'not on a weekday'; end $$")
+          for (const table of ["jobs", "schedules", "queues", "workers", "tasks"])
+            await db.query(`create trigger refuse before insert or update or delete on tusk.${table} for each statement execute function refuse()`)
+          return async () => undefined
         },
         use,
       ),
@@ -347,14 +382,14 @@ function wellFault(outcome: unknown): string | undefined {
   return outcome === undefined ? undefined : `rejected with ${String(outcome)}`
 }
 
-function errorFault(outcome: any, { says, codes }: Failure, waits: boolean): string | undefined {
+function errorFault(outcome: any, { says, codes, refused }: Failure, waits: boolean): string | undefined {
   if (outcome === undefined) return "resolved"
   if (!(outcome instanceof TuskError)) return `is no error of ours: ${outcome?.name} ${outcome?.code} ${outcome?.message}`
   // Whoever waits for a job waits for the server too.
   if (waits && outcome instanceof WaitTimeoutError) return undefined
   if (!says.test(outcome.message)) return `says ${outcome.message}`
   if (codes.length === 0) return outcome instanceof SchemaVersionError ? undefined : `is ${outcome.name}`
-  if (!(outcome instanceof ConnectionError)) return `is ${outcome.name}`
+  if (refused === true ? outcome.code !== "REFUSED" : !(outcome instanceof ConnectionError)) return `is ${outcome.name} ${outcome.code}`
   let cause: any = outcome.cause
   while (cause instanceof TuskError) cause = cause.cause
   if (!(cause instanceof Error)) return "has no cause"

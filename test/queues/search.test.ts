@@ -130,7 +130,7 @@ describe("a filter", () => {
     [{ order: "up" }, /order is "up"; write "newest" or "oldest"/],
     [{ limit: 0 }, /limit is 0; write 1 to 1000/],
     [{ limit: 1_001 }, /limit is 1001/],
-    [{ limit: "5" }, /limit is 5/],
+    [{ limit: "5" }, /limit is "5"; write 1 to 1000/],
     [{ after: "3" }, /after is "3"; write the `next`/],
     [{ text: 5 }, /text of the filter of jobs \(5\) is no text/],
     [{ text: "\0" }, /text of the filter/],

@@ -41,7 +41,7 @@ describe("worker options", () => {
     ["a misspelt option", { concurency: 4 }, /"concurency".*did you mean "?concurrency/],
     ["no object", "mail", /work\(\)/],
     ["no queues at all", { queues: [] }, /queues is empty/],
-    ["queues of a wrong kind", { queues: "mail" }, /queues is mail/],
+    ["queues of a wrong kind", { queues: "mail" }, /queues is "mail"/],
     ["a queue without a name", { queues: [""] }, /queues/],
     ["a misspelt setting of a queue", { queues: { mail: { concurrent: 4 } } }, /concurrent/],
     ["a concurrency of 0", { queues: { mail: 0 } }, /queues\.mail is 0/],
