@@ -2,7 +2,7 @@ import { type Kysely, Migrator } from "kysely"
 import { defineConfig } from "kysely-ctl"
 import pg from "pg"
 import { migrationsFor } from "./migrations/index.js"
-import { schemaNames } from "./src/postgres/names.js"
+import { schemaNames } from "./src/postgres/statements/names.js"
 
 // For work on pgtusk itself: `npx kysely migrate:list`, `npx kysely migrate:latest`. Users run `npx pgtusk migrate`.
 const names = schemaNames(process.env["PGTUSK_SCHEMA"] ?? "tusk")

@@ -1,7 +1,7 @@
 /** The servers of a run: one Postgres with its default durability, and the Redis servers that the contestants need. */
 import { randomBytes } from "node:crypto"
 import pg from "pg"
-import { startEmbedded } from "../src/postgres/embedded.js"
+import { startEmbedded } from "../src/embedded/embedded.js"
 import type { Contestant, Servers } from "./peers/peer.js"
 import { type RedisServers, startRedis } from "./redis.js"
 

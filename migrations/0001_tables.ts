@@ -1,6 +1,6 @@
 import { type Kysely, sql } from "kysely"
-import { render, type SchemaNames } from "../src/postgres/names.js"
-import { ADMIT_OWNER } from "../src/postgres/row-security.js"
+import { render, type SchemaNames } from "../src/postgres/statements/names.js"
+import { ADMIT_OWNER } from "../src/postgres/statements/row-security.js"
 
 /**
  * The tables. One DDL statement a call (engines that forward DDL text, such as Citus, refuse several in one string).

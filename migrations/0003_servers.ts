@@ -1,5 +1,5 @@
 import { type Kysely, sql } from "kysely"
-import { render, type SchemaNames } from "../src/postgres/names.js"
+import { render, type SchemaNames } from "../src/postgres/statements/names.js"
 import * as functions from "./0002_functions.js"
 
 /** What logical replication finds the rows of all partitions by. */

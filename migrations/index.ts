@@ -1,6 +1,6 @@
 import type { Migration } from "kysely"
-import { render, type SchemaNames } from "../src/postgres/names.js"
-import { functionTexts } from "../src/postgres/sql.js"
+import { render, type SchemaNames } from "../src/postgres/statements/names.js"
+import { functionTexts } from "../src/postgres/statements/sql.js"
 import * as tables from "./0001_tables.js"
 import * as functions from "./0002_functions.js"
 import * as servers from "./0003_servers.js"

@@ -1,7 +1,7 @@
 /**
  * `npm run codegen`: what follows from the migrations, made anew from a freshly migrated Postgres.
  *
- *     npm run codegen                writes src/postgres/schema.ts (types for Kysely) and test/golden/schema.sql (the schema as text)
+ *     npm run codegen                writes src/postgres/statements/schema.ts (types for Kysely) and test/golden/schema.sql (the schema as text)
  *     npm run codegen -- --verify    fails when one of them is out of step
  *
  * The server is found as in tests: TEST_DATABASE_URL, PGTUSK_TEST, PGTUSK_TEST_MAJOR.
@@ -13,12 +13,12 @@ import { fileURLToPath } from "node:url"
 import { Kysely, PostgresDialect } from "kysely"
 import { PostgresDialect as CodegenDialect, generate } from "kysely-codegen"
 import pg from "pg"
-import { migrateUrl } from "../src/postgres/migrate.ts"
+import { migrateUrl } from "../src/postgres/schema/migrate.ts"
 import { dumpSchema } from "../test/golden/dump.ts"
 import { databasePrefix, withDatabase } from "../test/support/names.ts"
 import { startServer } from "../test/support/server.ts"
 
-const TYPES = fileURLToPath(new URL("../src/postgres/schema.ts", import.meta.url))
+const TYPES = fileURLToPath(new URL("../src/postgres/statements/schema.ts", import.meta.url))
 const DUMP = fileURLToPath(new URL("../test/golden/schema.sql", import.meta.url))
 
 /** Both texts, from a database of their own that is dropped again. */

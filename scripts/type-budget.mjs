@@ -85,6 +85,6 @@ console.log(`type budget: ${TASKS} tasks checked in ${Math.round(all.millisecond
 console.log(`types: ${all.types - none.types}`)
 console.log(`instantiations: ${instantiations}, ${perTask} a task, budget ${INSTANTIATIONS_PER_TASK} a task`)
 if (perTask > INSTANTIATIONS_PER_TASK) {
-  console.error("type budget exceeded: look at what changed in src/task/types.ts, infer.ts and task.ts (tsc --generateTrace shows where)")
+  console.error("type budget exceeded: look at what changed in src/api/task.ts, infer.ts and task.ts (tsc --generateTrace shows where)")
   process.exit(1)
 }

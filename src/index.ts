@@ -1,34 +1,22 @@
 /** The public names, nothing else. */
 
-export * from "./errors.js"
-export { flow } from "./jobs/flow.js"
-export type * from "./jobs/types.js"
-export type { Logger } from "./logger.js"
+export type * from "./api/client.js"
+export type * from "./api/duration.js"
+export * from "./api/errors.js"
+export type * from "./api/events.js"
+export type * from "./api/flow.js"
+export type * from "./api/job.js"
+export type { Logger } from "./api/logger.js"
+export type * from "./api/options.js"
+export type * from "./api/queue.js"
+export type * from "./api/schedule.js"
+export type * from "./api/snapshot.js"
+export type * from "./api/task.js"
+export type * from "./api/worker.js"
+export { flow } from "./flows/flow.js"
 export { type TasksOf, tasksOf } from "./task/methods.js"
 export { listTasks } from "./task/registry.js"
 export { task } from "./task/task.js"
 export { taskRef } from "./task/task-ref.js"
-export type {
-  Backoff,
-  BackoffFunction,
-  BoundTask,
-  Call,
-  Duration,
-  EnqueueDraft,
-  EnqueueMiddleware,
-  EnqueueOptions,
-  OnParentFailure,
-  Priority,
-  Ref,
-  ReportProgress,
-  Retention,
-  RunOptions,
-  StandardSchema,
-  Task,
-  TaskOptions,
-  When,
-} from "./task/types.js"
 export { configure, Tusk } from "./tusk.js"
-export type { TuskOptions } from "./tusk-options.js"
-export { currentJob, snooze } from "./worker/current-job.js"
-export type * from "./worker/types.js"
+export { currentJob, snooze } from "./worker/run/current-job.js"

@@ -1,21 +1,11 @@
-import { InvalidOptionError } from "./errors.js"
-import type { Logger } from "./logger.js"
-import { checkPool } from "./postgres/connector.js"
-import { schemaNames } from "./postgres/names.js"
-import type { DatabaseOptions } from "./postgres/types.js"
-import { describeValue, invalidOption } from "./task/invalid-option.js"
-import { checkBoolean, checkInteger, checkText, isA, isList, propertyOf, readOptions } from "./task/option-checks.js"
+import type { TuskOptions } from "./api/client.js"
+import { InvalidOptionError } from "./api/errors.js"
+import { describeValue, invalidOption } from "./lib/invalid-option.js"
+import { checkBoolean, checkInteger, checkText, isA, isList, propertyOf, readOptions } from "./lib/option-checks.js"
+import { checkPool } from "./postgres/run/connector.js"
+import { schemaNames } from "./postgres/statements/names.js"
 
-/** Options of `configure()` and `new Tusk()`. */
-export interface TuskOptions extends DatabaseOptions {
-  /** Default of WorkerOptions.signals for its workers. Default true. */
-  signals?: boolean
-  /** Largest stored payload (an argument list, a result) in bytes of JSON; null: any. Default 1 MiB. */
-  maxPayloadBytes?: number | null
-  /** Default: warnings and errors to standard error. */
-  logger?: Logger
-}
-
+/** 1 MiB. */
 export const DEFAULT_MAX_PAYLOAD_BYTES: number = 1024 * 1024
 
 const KNOWN = [

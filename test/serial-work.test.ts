@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { SerialWork } from "../src/serial-work.js"
+import { SerialWork } from "../src/lib/serial-work.js"
 import { deferred } from "./support/wait.js"
 
 describe("SerialWork", () => {

@@ -1,9 +1,9 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import type { Logger } from "../src/logger.js"
-import { RetryPause } from "../src/retry-pause.js"
-import { Service, type ServiceState } from "../src/service.js"
-import { Sleeper } from "../src/sleeper.js"
+import type { Logger } from "../src/api/logger.js"
+import { RetryPause } from "../src/lib/retry-pause.js"
+import { Service, type ServiceState } from "../src/lib/service.js"
+import { Sleeper } from "../src/lib/sleeper.js"
 
 const ORDER: readonly ServiceState[] = ["idle", "starting", "running", "stopping", "stopped"]
 

@@ -1,5 +1,5 @@
-/** The folders of src are layers with one direction of imports. What only the compiler reads (`import type`) is free. */
-import { readdirSync, readFileSync } from "node:fs"
+/** The folders of src are rooms with one direction of imports, those of types included. */
+import { existsSync, readdirSync, readFileSync } from "node:fs"
 import { dirname, join } from "node:path"
 import { fileURLToPath } from "node:url"
 import ts from "typescript"
@@ -7,22 +7,40 @@ import { describe, expect, test } from "vitest"
 
 const root = fileURLToPath(new URL("..", import.meta.url))
 
-/** What each layer may import, besides itself. `base`: the files of src itself that know nothing of tasks or Postgres. */
-const LAYERS: Readonly<Record<string, readonly string[]>> = {
-  base: [],
-  task: ["base"],
-  postgres: ["base", "migrations"],
-  migrations: ["base", "postgres"],
-  jobs: ["base", "task", "postgres"],
-  worker: ["base", "task", "postgres", "jobs"],
-  tusk: ["base", "task", "postgres", "jobs", "worker"],
-  cli: ["base", "task", "postgres", "migrations", "jobs", "worker", "tusk"],
-  dashboard: ["base", "task", "postgres", "jobs", "worker", "tusk"],
-  testing: ["base", "task", "postgres", "jobs", "worker", "tusk"],
-  index: ["base", "task", "postgres", "jobs", "worker", "tusk"],
+/** The rooms from the ground up, and of those before it what each may import. The public types know nothing, tasks and values no database. */
+const ROOMS: Readonly<Record<string, string>> = {
+  api: "",
+  lib: "api",
+  codec: "api lib",
+  "postgres/statements": "api lib",
+  "postgres/run": "api lib postgres/statements",
+  "postgres/notify": "api lib postgres/statements postgres/run",
+  "postgres/transactions": "api postgres/run",
+  migrations: "postgres/statements",
+  "postgres/schema": "api lib postgres/statements postgres/run migrations",
+  embedded: "api lib",
+  postgres: "api lib postgres/statements postgres/run postgres/notify postgres/transactions postgres/schema embedded",
+  events: "api lib postgres/statements postgres",
+  task: "api lib codec",
+  enqueue: "api lib codec postgres/statements postgres/run postgres/notify events task",
+  jobs: "api lib codec postgres/statements postgres/run postgres/notify postgres/transactions postgres events task enqueue",
+  flows: "api lib postgres/run task",
+  schedules: "api lib codec postgres/statements postgres/run postgres/notify postgres task enqueue",
+  queues: "api lib postgres/statements postgres/run postgres task jobs",
+  "worker/claim": "api lib postgres/statements postgres/run postgres/notify events task",
+  "worker/run": "api lib codec postgres/statements postgres/run postgres/transactions events task jobs worker/claim",
+  "worker/settle": "api lib postgres/statements postgres/run postgres/notify events jobs worker/run",
+  "worker/maintenance": "api lib postgres/statements postgres/run postgres/notify events jobs schedules",
+  worker: `api lib postgres/statements postgres/run postgres/notify postgres/schema postgres events task
+    worker/claim worker/run worker/settle worker/maintenance`,
+  "tusk-options": "api lib postgres/statements postgres/run",
+  tusk: "api lib postgres/run postgres/transactions postgres events task jobs flows schedules queues worker tusk-options",
+  index: "api flows task worker/run tusk",
+  cli: "api lib codec postgres/statements postgres/run migrations postgres/schema embedded task tusk",
 }
-const TOP: Readonly<Record<string, string>> = { "src/index.ts": "index", "src/tusk.ts": "tusk", "src/tusk-options.ts": "tusk" }
-const GENERATED = ["src/postgres/schema.ts", "src/postgres/sql.ts"]
+const GENERATED = ["src/postgres/statements/schema.ts", "src/postgres/statements/sql.ts"]
+
+const allowed = (room: string): string[] => ROOMS[room]?.split(/\s+/).filter((name) => name !== "") ?? []
 
 function filesIn(folder: string, ending: string): string[] {
   return readdirSync(join(root, folder), { recursive: true, encoding: "utf8" })
@@ -33,20 +51,20 @@ function filesIn(folder: string, ending: string): string[] {
 
 const sources = [...filesIn("src", ".ts"), ...filesIn("migrations", ".ts")]
 
-function layerOf(file: string): string {
-  const [top, folder] = file.split("/") as [string, string]
-  if (top === "migrations") return top
-  return TOP[file] ?? (folder.endsWith(".ts") ? "base" : folder)
+/** A folder, or a file of src itself. */
+function roomOf(file: string): string {
+  const folder = dirname(file)
+  return folder === "src" ? file.slice("src/".length, -".ts".length) : folder.replace(/^src\//, "")
 }
 
 interface Import {
   readonly from: string
   readonly to: string
-  /** `import()`: a layer like any other, but nothing waits for it when modules load. */
+  /** `import()`: a room like any other, but nothing waits for it when modules load. */
   readonly dynamic: boolean
 }
 
-/** The relative imports and re-exports of a file that are there when it runs. */
+/** The relative imports and re-exports of a file, those of types too. */
 function importsOf(file: string): Import[] {
   const source = ts.createSourceFile(file, readFileSync(join(root, file), "utf8"), ts.ScriptTarget.Latest, false)
   const found: Import[] = []
@@ -55,8 +73,8 @@ function importsOf(file: string): Import[] {
     found.push({ from: file, to: join(dirname(file), specifier.text).replace(/\.js$/, ".ts"), dynamic })
   }
   const visit = (node: ts.Node): void => {
-    if (ts.isImportDeclaration(node) && !node.importClause?.isTypeOnly) add(node.moduleSpecifier, false)
-    else if (ts.isExportDeclaration(node) && !node.isTypeOnly) add(node.moduleSpecifier, false)
+    if (ts.isImportDeclaration(node) || ts.isExportDeclaration(node)) add(node.moduleSpecifier, false)
+    else if (ts.isImportTypeNode(node) && ts.isLiteralTypeNode(node.argument)) add(node.argument.literal, false)
     else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0], true)
     ts.forEachChild(node, visit)
   }
@@ -83,22 +101,40 @@ function cycles(): string[] {
 }
 
 describe("imports", () => {
-  test("are read: the client wires the layers", () => {
-    const ofClient = imports.filter(({ from }) => from === "src/tusk.ts").map(({ to }) => layerOf(to))
-    expect(new Set(ofClient)).toEqual(new Set([...ofClient, "worker", "jobs", "task", "postgres"]))
+  test("are read: the client wires the rooms, and its options are known by their types alone", () => {
+    const ofClient = imports.filter(({ from }) => from === "src/tusk.ts").map(({ to }) => roomOf(to))
+    expect(ofClient).toEqual(expect.arrayContaining(["worker", "jobs", "task", "postgres", "api"]))
   })
 
   test("lead to files that exist", () => {
     expect(imports.filter(({ to }) => !sources.includes(to))).toEqual([])
   })
 
-  test("every folder of src is a known layer", () => {
-    expect(sources.filter((file) => !(layerOf(file) in LAYERS))).toEqual([])
+  test("every folder of src is a known room, and every room is there", () => {
+    expect(Object.keys(ROOMS).sort()).toEqual([...new Set(sources.map(roomOf))].sort())
+  })
+
+  test("may come from rooms further down alone: no two rooms import each other", () => {
+    const order = Object.keys(ROOMS)
+    const upward = order.flatMap((room, at) =>
+      allowed(room)
+        .filter((other) => !order.slice(0, at).includes(other))
+        .map((other) => `${room} → ${other}`),
+    )
+    expect(upward).toEqual([])
   })
 
   test("point one way", () => {
-    const wrong = imports.filter(({ from, to }) => layerOf(from) !== layerOf(to) && !LAYERS[layerOf(from)]?.includes(layerOf(to)))
-    expect(wrong.map(({ from, to }) => `${from} must not import ${to}: ${layerOf(from)} stands below ${layerOf(to)}`)).toEqual([])
+    const wrong = imports.filter(({ from, to }) => roomOf(from) !== roomOf(to) && !allowed(roomOf(from)).includes(roomOf(to)))
+    expect(wrong.map(({ from, to }) => `${from} must not import ${to}: ${roomOf(from)} stands below ${roomOf(to)}`)).toEqual([])
+  })
+
+  test("are all needed: no room may import what it does not", () => {
+    const used = new Set(imports.map(({ from, to }) => `${roomOf(from)} → ${roomOf(to)}`))
+    const unused = Object.keys(ROOMS)
+      .flatMap((room) => allowed(room).map((other) => `${room} → ${other}`))
+      .filter((edge) => !used.has(edge))
+    expect(unused).toEqual([])
   })
 
   test("run in no circle", () => {
@@ -106,17 +142,41 @@ describe("imports", () => {
   })
 })
 
+describe("the life of a job in docs/architecture.md", () => {
+  const manual = readFileSync(join(root, "docs/architecture.md"), "utf8")
+  const section = manual.slice(manual.indexOf("### The life of a job"), manual.indexOf("SQL is compiled into a module"))
+  const files = [...section.matchAll(/`(src\/[\w/-]+\.ts)`/g)].map((match) => match[1]!)
+
+  test("the map names files that exist", () => {
+    const named = [...manual.matchAll(/`((?:src|sql|migrations|test|docs|scripts)\/[\w./-]+\.(?:ts|sql|mjs|md))`/g)].map((match) => match[1]!)
+    expect(named.length).toBeGreaterThan(40)
+    expect(named.filter((file) => !existsSync(join(root, file)))).toEqual([])
+  })
+
+  test("names at most fifteen files, all of which exist", () => {
+    expect(files.length).toBeGreaterThan(8)
+    expect(files.length).toBeLessThanOrEqual(15)
+    expect(files.filter((file) => !sources.includes(file))).toEqual([])
+  })
+
+  test("each is imported by one that is named, or by the client that wires them", () => {
+    const known = [...files, "src/tusk.ts", "src/index.ts"]
+    const reached = files.filter((file) => imports.some(({ from, to }) => to === file && known.includes(from) && from !== file))
+    expect(files.filter((file) => !reached.includes(file))).toEqual([])
+  })
+})
+
 describe("timers", () => {
   const GLOBALS = new Set(["setTimeout", "clearTimeout", "setInterval", "clearInterval", "setImmediate", "clearImmediate", "performance"])
 
-  /** What a file takes from the process instead of src/timers.ts. Text in strings (the script of a child process) is not looked at. */
+  /** What a file takes from the process instead of src/lib/timers.ts. Text in strings (the script of a child process) is not looked at. */
   function foreignTimers(file: string, text: string = readFileSync(join(root, file), "utf8")): string[] {
     const source = ts.createSourceFile(file, text, ts.ScriptTarget.Latest, true)
     const own = new Set<string>()
     const found: string[] = []
     const report = (node: ts.Node): void => {
       const { line } = source.getLineAndCharacterOfPosition(node.getStart())
-      found.push(`${file}:${line + 1}: ${node.getText()}; take it from src/timers.ts`)
+      found.push(`${file}:${line + 1}: ${node.getText()}; take it from src/lib/timers.ts`)
     }
     const visit = (node: ts.Node): void => {
       if (ts.isImportDeclaration(node) && ts.isStringLiteral(node.moduleSpecifier)) {
@@ -137,7 +197,7 @@ describe("timers", () => {
   }
 
   test("come from one module, which test tools cannot replace", () => {
-    expect(sources.filter((file) => file !== "src/timers.ts").flatMap((file) => foreignTimers(file))).toEqual([])
+    expect(sources.filter((file) => file !== "src/lib/timers.ts").flatMap((file) => foreignTimers(file))).toEqual([])
   })
 
   test("from elsewhere are found", () => {

@@ -1,6 +1,6 @@
 /** What a claim and a settle of 100 jobs take, however much else is there. The statements themselves, as a worker sends them. */
 
-import { QueueLanes } from "../../src/worker/lanes.js"
+import { QueueLanes } from "../../src/worker/claim/lanes.js"
 import type { Database } from "../peers/database.js"
 import { median } from "../statistics.js"
 import { clock, rest, type Scenario, withStore } from "./scenario.js"

@@ -1,5 +1,5 @@
 -- Whole milliseconds of a Duration as SQL producers write it: a number is seconds, a string carries its unit ("250ms", "10m", "1d"). The rules are
--- those of src/task/duration.ts. `field` is what an error calls it; `positive`: no time at all is none.
+-- those of src/lib/duration.ts. `field` is what an error calls it; `positive`: no time at all is none.
 create or replace function {schema}.duration_ms(value jsonb, field text, positive boolean default false) returns double precision
 language plpgsql immutable
 as $$

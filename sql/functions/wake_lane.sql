@@ -2,7 +2,7 @@
 -- Workers that have beaten within half their lease (they beat every quarter of it), serve the queue, know the task of the first of the jobs, and listen are picked here:
 --   taker   a worker of the sender's own process that takes the jobs without a message; null: none.
 --   meant   otherwise 4 ^ level workers at random: ["j", queue, priority, seq, level, lead] on the worker's own channel. lead: the first of them.
---           A worker that cannot take the jobs, or finds more than it can take, asks for the next level (relay in src/worker/claimer.ts).
+--           A worker that cannot take the jobs, or finds more than it can take, asks for the next level (relay in src/worker/claim/claimer.ts).
 --   guard   the first worker by id in another process than those: ["g", queue, priority, seq]. It looks a moment later whether the jobs are gone.
 --           First by id, so that the looks of many hints fall together in one worker.
 -- The task is read from jobs_claim, from in_seq on: jobs that are gone, and those of all limited tasks together (priority 32768), say nothing.

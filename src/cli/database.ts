@@ -1,8 +1,8 @@
 /** The options that say which database and schema a command works on. */
 import { Option } from "commander"
-import { InvalidOptionError } from "../errors.js"
-import { quietLogger } from "../logger.js"
-import { addressFromEnvironment, parseAddress, targetOf } from "../postgres/address.js"
+import { InvalidOptionError } from "../api/errors.js"
+import { quietLogger } from "../api/logger.js"
+import { addressFromEnvironment, parseAddress, targetOf } from "../postgres/run/address.js"
 import { Tusk } from "../tusk.js"
 
 export interface DatabaseOptions {

@@ -1,6 +1,6 @@
 /** How the command line tells of an error: what happened and what to do, without the stack unless it is asked for. */
 import { inspect } from "node:util"
-import { TuskError } from "../errors.js"
+import { TuskError } from "../api/errors.js"
 import { note } from "./output.js"
 
 /** Something is wrong with what the user typed, or with the file that was named. The message is all there is to say. */

@@ -1,6 +1,6 @@
 import { migrationsFor } from "../../migrations/index.js"
-import { migrationSql } from "../postgres/migrate.js"
-import { type SchemaNames, schemaNames } from "../postgres/names.js"
+import { migrationSql } from "../postgres/schema/migrate.js"
+import { type SchemaNames, schemaNames } from "../postgres/statements/names.js"
 import { type DatabaseOptions, describeDatabase, withTusk } from "./database.js"
 import { UsageError } from "./failure.js"
 import { count, note, print } from "./output.js"

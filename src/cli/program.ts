@@ -1,6 +1,6 @@
 /** The commands and their options. Each command's work is in a file of its name. */
 import { Command, CommanderError, InvalidArgumentError } from "commander"
-import { VERSION } from "../version.js"
+import { VERSION } from "../lib/version.js"
 import { schemaOption, urlOption } from "./database.js"
 import { dev } from "./dev.js"
 import { enqueue } from "./enqueue.js"

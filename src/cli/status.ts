@@ -1,6 +1,6 @@
-import type { QueueInfo } from "../jobs/types.js"
-import { wallClock } from "../timers.js"
-import type { WorkerInfo } from "../worker/types.js"
+import type { QueueInfo } from "../api/queue.js"
+import type { WorkerInfo } from "../api/worker.js"
+import { wallClock } from "../lib/timers.js"
 import { type DatabaseOptions, describeDatabase, withTusk } from "./database.js"
 import { age, print, table } from "./output.js"
 

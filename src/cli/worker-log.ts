@@ -1,7 +1,7 @@
 /** What a worker on the command line tells: its jobs' failures always, everything else when asked. A line each, on standard error. */
-import type { JobEvent, JobEventName } from "../jobs/types.js"
-import type { Logger } from "../logger.js"
-import { wallClock } from "../timers.js"
+import type { JobEvent, JobEventName } from "../api/events.js"
+import type { Logger } from "../api/logger.js"
+import { wallClock } from "../lib/timers.js"
 import type { Tusk } from "../tusk.js"
 import { note } from "./output.js"
 

@@ -1,5 +1,5 @@
+import type { Duration } from "../api/duration.js"
 import { currentDefault } from "../task/client.js"
-import type { Duration } from "../task/types.js"
 import { configure, type Tusk } from "../tusk.js"
 import { databaseUrl, describeDatabase } from "./database.js"
 import { UsageError } from "./failure.js"

@@ -1,11 +1,11 @@
-import type { Runner } from "../postgres/pool.js"
-import { sqlStateOf } from "../postgres/sqlstate.js"
-import type { Statements } from "../postgres/statements.js"
-import type { Notifier } from "../postgres/wake.js"
+import type { JobState } from "../api/events.js"
+import type { EventFeed } from "../events/event-feed.js"
+import type { Notifier } from "../postgres/notify/wake.js"
+import type { Runner } from "../postgres/run/pool.js"
+import { sqlStateOf } from "../postgres/run/sqlstate.js"
+import type { Statements } from "../postgres/statements/statements.js"
 import type { checkDue } from "../task/job-option-checks.js"
 import { Aftermath, type Consequences, type ToldJob } from "./consequences.js"
-import type { EventFeed } from "./event-feed.js"
-import type { JobState } from "./types.js"
 
 /** Postgres calls a row that fits no partition a violated check. */
 const NO_PARTITION = "23514"

@@ -1,12 +1,13 @@
 /** One change to all jobs that fit a filter, in batches. */
+
+import type { JobState } from "../api/events.js"
+import { performance, sleep } from "../lib/timers.js"
 import type { Database } from "../postgres/database.js"
-import { render } from "../postgres/names.js"
-import { patiently } from "../postgres/patience.js"
-import { performance, sleep } from "../timers.js"
+import { patiently } from "../postgres/run/retry.js"
+import { render } from "../postgres/statements/names.js"
 import type { JobAdmin } from "./admin.js"
 import type { CheckedFilter } from "./filter.js"
 import type { Finish } from "./search.js"
-import type { JobState } from "./types.js"
 
 export interface BulkChange {
   readonly source: "jobs" | "finished_jobs"

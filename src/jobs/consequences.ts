@@ -1,8 +1,9 @@
 /** What a statement brings about beside what it was asked for, and who must hear of it. */
-import { lanesOf, type Notifier } from "../postgres/wake.js"
-import { wallClock } from "../timers.js"
-import type { EventFeed } from "./event-feed.js"
-import type { JobEventName, JobFailure } from "./types.js"
+
+import type { JobEventName, JobFailure } from "../api/events.js"
+import type { EventFeed } from "../events/event-feed.js"
+import { wallClock } from "../lib/timers.js"
+import { lanesOf, type Notifier } from "../postgres/notify/wake.js"
 
 /** A job of which a statement says more than its id. */
 export interface ToldJob {

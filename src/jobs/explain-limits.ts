@@ -1,9 +1,10 @@
 /** Which limits over all workers hold up a waiting job. */
-import type { Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
-import { wallClock } from "../timers.js"
+
+import type { Explanation } from "../api/job.js"
+import { wallClock } from "../lib/timers.js"
+import type { Runner } from "../postgres/run/pool.js"
+import type { Statements } from "../postgres/statements/statements.js"
 import type { SnapshotRow } from "./snapshot.js"
-import type { Explanation } from "./types.js"
 
 interface StoredRate {
   readonly limit: number

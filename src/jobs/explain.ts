@@ -1,9 +1,10 @@
 /** Why is a job not running? Every reason that holds now, the decisive one first. */
-import type { Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
+
+import type { Explanation } from "../api/job.js"
+import type { Runner } from "../postgres/run/pool.js"
+import type { Statements } from "../postgres/statements/statements.js"
 import { limitReasons } from "./explain-limits.js"
 import type { SnapshotRow } from "./snapshot.js"
-import type { Explanation } from "./types.js"
 
 interface Surroundings {
   readonly paused: boolean

@@ -1,11 +1,12 @@
 /** What a filter of jobs may say, checked. */
-import { InvalidOptionError } from "../errors.js"
-import { encode } from "../task/codec.js"
-import { badOption, describeValue } from "../task/invalid-option.js"
-import { checkDate, isList, readOptions } from "../task/option-checks.js"
-import { textFault } from "../task/text.js"
-import type { JobFilter, JobState } from "./types.js"
-import { isUuid } from "./uuid.js"
+import { InvalidOptionError } from "../api/errors.js"
+import type { JobState } from "../api/events.js"
+import type { JobFilter } from "../api/queue.js"
+import { encode } from "../codec/codec.js"
+import { badOption, describeValue } from "../lib/invalid-option.js"
+import { checkDate, isList, readOptions } from "../lib/option-checks.js"
+import { textFault } from "../lib/text.js"
+import { isUuid } from "../lib/uuid.js"
 
 export const LIVE_STATES: readonly JobState[] = ["waiting", "delayed", "blocked", "active"]
 export const END_STATES: readonly JobState[] = ["completed", "failed", "expired", "cancelled"]

@@ -4,12 +4,13 @@
  * Loaded when somebody first searches: Kysely takes longer to load than all the rest, and most processes never need it.
  */
 import { type Expression, type ExpressionBuilder, type SqlBool, sql } from "kysely"
-import { kyselyOver } from "../postgres/kysely.js"
-import { executorOn, type Runner } from "../postgres/pool.js"
-import type { DB } from "../postgres/schema.js"
+import type { JobState } from "../api/events.js"
+import type { JobPage } from "../api/queue.js"
+import { kyselyOver } from "../postgres/run/kysely.js"
+import { executorOn, type Runner } from "../postgres/run/pool.js"
+import type { DB } from "../postgres/statements/schema.js"
 import { type CheckedFilter, END_STATES, LIVE_STATES } from "./filter.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
-import type { JobPage, JobState } from "./types.js"
 
 type Source = "jobs" | "finished_jobs"
 

@@ -1,5 +1,6 @@
-import { decode, decodeText } from "../task/codec.js"
-import type { Attempt, JobFailure, JobSnapshot, JobState } from "./types.js"
+import type { JobFailure, JobState } from "../api/events.js"
+import type { Attempt, JobSnapshot } from "../api/snapshot.js"
+import { decode, decodeText } from "../codec/codec.js"
 
 /** A row of sql/snapshots.sql. */
 export interface SnapshotRow {

@@ -6,17 +6,19 @@
  *
  * Invariant: the listener is live, or the poll runs, before a job is marked; so an end cannot fall between looking and listening.
  */
-import { outside } from "../async-context.js"
-import { UnknownJobError, WaitTimeoutError } from "../errors.js"
-import type { Logger } from "../logger.js"
-import { isTransient } from "../postgres/failure.js"
-import type { Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
-import type { Notifier } from "../postgres/wake.js"
-import { SerialWork } from "../serial-work.js"
-import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout, sleep } from "../timers.js"
+
+import { UnknownJobError, WaitTimeoutError } from "../api/errors.js"
+import type { JobState } from "../api/events.js"
+import type { Logger } from "../api/logger.js"
+import type { JobSnapshot } from "../api/snapshot.js"
+import { outside } from "../lib/async-context.js"
+import { SerialWork } from "../lib/serial-work.js"
+import { clearInterval, clearTimeout, setImmediate, setInterval, setTimeout, sleep } from "../lib/timers.js"
+import type { Notifier } from "../postgres/notify/wake.js"
+import { isTransient } from "../postgres/run/failure.js"
+import type { Runner } from "../postgres/run/pool.js"
+import type { Statements } from "../postgres/statements/statements.js"
 import { type SnapshotRow, snapshotOf } from "./snapshot.js"
-import type { JobSnapshot, JobState } from "./types.js"
 
 interface Wait {
   readonly resolve: (snapshot: JobSnapshot<any>) => void

@@ -2,23 +2,23 @@
 
 import { randomUUID } from "node:crypto"
 import type { Pool } from "pg"
-import { outside } from "../async-context.js"
-import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../errors.js"
-import type { Logger } from "../logger.js"
-import { parseAddress } from "./address.js"
-import { Connector, keepQuiet } from "./connector.js"
-import { type EmbeddedServer, startEmbedded } from "./embedded.js"
-import type { Executor } from "./executor.js"
-import { connectionError, isNotOfTheCaller } from "./failure.js"
-import { type SchemaNames, schemaNames } from "./names.js"
-import { ClientRunner, executorOn, type Runner } from "./pool.js"
-import { closeIdle, endPool } from "./pool-end.js"
-import { assertSchema } from "./schema-version.js"
-import { StatementNames } from "./statement-names.js"
-import { type Statements, statementsFor } from "./statements.js"
-import { executorFor } from "./transaction.js"
-import type { DatabaseOptions, MigrationOutcome } from "./types.js"
-import { Notifier, WakeHub } from "./wake.js"
+import type { DatabaseOptions, MigrationOutcome } from "../api/client.js"
+import { ConnectionError, InvalidOptionError, SchemaVersionError } from "../api/errors.js"
+import type { Logger } from "../api/logger.js"
+import { type EmbeddedServer, startEmbedded } from "../embedded/embedded.js"
+import { outside } from "../lib/async-context.js"
+import { Notifier, WakeHub } from "./notify/wake.js"
+import { parseAddress } from "./run/address.js"
+import { Connector, keepQuiet } from "./run/connector.js"
+import type { Executor } from "./run/executor.js"
+import { connectionError, isNotOfTheCaller } from "./run/failure.js"
+import { ClientRunner, executorOn, type Runner } from "./run/pool.js"
+import { closeIdle, endPool } from "./run/pool-end.js"
+import { StatementNames } from "./run/statement-names.js"
+import { assertSchema } from "./schema/schema-version.js"
+import { type SchemaNames, schemaNames } from "./statements/names.js"
+import { type Statements, statementsFor } from "./statements/statements.js"
+import { executorFor } from "./transactions/transaction.js"
 
 /** What exists once the database's address is known. */
 export interface Connected {
@@ -195,6 +195,6 @@ export function closedError(): ConnectionError {
 }
 
 /** Loaded when it is needed: Kysely takes longer to load than all the rest, and most processes never migrate. */
-function migrations(): Promise<typeof import("./migrate.js")> {
-  return import("./migrate.js")
+function migrations(): Promise<typeof import("./schema/migrate.js")> {
+  return import("./schema/migrate.js")
 }

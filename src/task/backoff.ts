@@ -1,7 +1,8 @@
-import { MAX_DURATION_MS, toMilliseconds } from "./duration.js"
-import { invalidOption } from "./invalid-option.js"
-import { isList, readOptions, unknownKey } from "./option-checks.js"
-import type { Backoff, BackoffFunction, Duration } from "./types.js"
+import type { Duration } from "../api/duration.js"
+import type { Backoff, BackoffFunction } from "../api/options.js"
+import { MAX_DURATION_MS, toMilliseconds } from "../lib/duration.js"
+import { invalidOption } from "../lib/invalid-option.js"
+import { isList, readOptions, unknownKey } from "../lib/option-checks.js"
 
 /** What counts when a task and a job say nothing; also fills in what `{ base }` leaves out. */
 const DEFAULT_BACKOFF: { base: number; first: Duration; max: Duration; jitter: number } = { base: 2, first: "1s", max: "1h", jitter: 0.1 }

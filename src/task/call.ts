@@ -1,8 +1,8 @@
+import type { Call } from "../api/task.js"
+import { invalidOption } from "../lib/invalid-option.js"
+import { propertyOf } from "../lib/option-checks.js"
 import type { EnqueueRequest } from "./client.js"
-import { invalidOption } from "./invalid-option.js"
-import { propertyOf } from "./option-checks.js"
 import { mergeOptions } from "./options.js"
-import type { Call } from "./types.js"
 
 // A shared symbol, so that a call made by one copy of the package is one for the other too.
 const PARTS: unique symbol = Symbol.for("pgtusk.call")

@@ -2,10 +2,11 @@
  * The port between tasks and the client that stores their jobs. The task layer knows no database: `tusk.ts` registers a factory for the default
  * client when it is loaded, and each client has its port under `"~client"`.
  */
-import type { Job, Schedule } from "../jobs/types.js"
-import { isDevelopment } from "./development.js"
+import type { Job } from "../api/job.js"
+import type { EnqueueOptions, OnParentFailure, When } from "../api/options.js"
+import type { Schedule } from "../api/schedule.js"
+import { isDevelopment } from "../lib/development.js"
 import type { TaskSpec } from "./spec.js"
-import type { EnqueueOptions, OnParentFailure, When } from "./types.js"
 
 /** One job asked for, before validation and encoding. */
 export interface EnqueueRequest {

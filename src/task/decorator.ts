@@ -2,13 +2,13 @@
  * `@task({ … })` on methods, for standard decorators (TC39; the second argument is a context) and for legacy ones (`experimentalDecorators`; the
  * second argument is the method's name). Both register the task while the class is defined and leave the method as it is.
  */
-import { InvalidOptionError } from "../errors.js"
+import { InvalidOptionError } from "../api/errors.js"
+import type { TaskOptions } from "../api/options.js"
 import { checkTaskOptions, NO_OPTIONS } from "./options.js"
 import { createTask } from "./producer.js"
 import { findMethod, findTask, registerTask, rememberMethod } from "./registry.js"
 import type { AnyFunction } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
-import type { TaskOptions } from "./types.js"
 
 export type TaskDecorator = (target: any, context?: any, descriptor?: any) => any
 

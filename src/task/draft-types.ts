@@ -1,5 +1,5 @@
-import type { StoredRetention } from "./option-checks.js"
-import type { Backoff, OnParentFailure } from "./types.js"
+import type { Backoff, OnParentFailure } from "../api/options.js"
+import type { StoredRetention } from "../lib/option-checks.js"
 
 /**
  * A job on its way into the database: options merged and validated, durations in milliseconds, arguments encoded. Fields that are undefined take

@@ -9,8 +9,8 @@
  *    makes that a mismatch, and the next overload takes over: functions in its options have parameters of type any, and are compared with the
  *    task's function afterwards (`Fits`).
  */
-import type { DeduplicateOptions } from "../jobs/types.js"
-import type { ReportProgress, StandardSchema, TaskOptions } from "./types.js"
+import type { DeduplicateOptions, StandardSchema, TaskOptions } from "../api/options.js"
+import type { ReportProgress } from "../api/worker.js"
 
 // biome-ignore lint/complexity/noBannedTypes: see 1
 export type Plain = Function

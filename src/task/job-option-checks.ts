@@ -1,9 +1,11 @@
 /** Checks of the options that only one job can have, not a task. */
+
+import type { Duration } from "../api/duration.js"
+import type { OnParentFailure } from "../api/options.js"
+import { toMilliseconds, toPositiveMilliseconds } from "../lib/duration.js"
+import { badOption, describeValue, invalidOption } from "../lib/invalid-option.js"
+import { checkBoolean, checkDate, checkOneOf, checkText, isA, isList, propertyOf, readOptions } from "../lib/option-checks.js"
 import type { DraftKey, DraftParent } from "./draft-types.js"
-import { toMilliseconds, toPositiveMilliseconds } from "./duration.js"
-import { badOption, describeValue, invalidOption } from "./invalid-option.js"
-import { checkBoolean, checkDate, checkOneOf, checkText, isA, isList, propertyOf, readOptions } from "./option-checks.js"
-import type { Duration, OnParentFailure } from "./types.js"
 
 export const PARENT_FAILURES: readonly OnParentFailure[] = ["block", "fail", "cancel", "run"]
 

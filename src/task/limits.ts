@@ -1,11 +1,13 @@
 /** Limits of tasks and queues: what may be written, and under which key a job counts. */
-import { InvalidOptionError } from "../errors.js"
+
+import type { Duration } from "../api/duration.js"
+import { InvalidOptionError } from "../api/errors.js"
+import type { RateStrategy } from "../api/options.js"
+import { toPositiveMilliseconds } from "../lib/duration.js"
+import { badOption, describeValue, invalidOption } from "../lib/invalid-option.js"
+import { checkFunction, checkOneOf, checkText, readOptions } from "../lib/option-checks.js"
 import type { RequestEdge } from "./client.js"
-import { toPositiveMilliseconds } from "./duration.js"
-import { badOption, describeValue, invalidOption } from "./invalid-option.js"
-import { checkFunction, checkOneOf, checkText, readOptions } from "./option-checks.js"
 import type { LimitSpec, RateSpec, TaskSpec } from "./spec.js"
-import type { Duration, RateStrategy } from "./types.js"
 
 const MAX_LIMIT = 1_000_000
 /** As deduplication keys: they share an index with the task's name. */

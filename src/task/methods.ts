@@ -1,10 +1,11 @@
 /** Classes with `@task` methods: their tasks, and the object whose methods run. */
-import { InvalidOptionError, UnknownTaskError } from "../errors.js"
-import { invalidOption } from "./invalid-option.js"
+import { InvalidOptionError, UnknownTaskError } from "../api/errors.js"
+import type { Task } from "../api/task.js"
+import type { ReportProgress } from "../api/worker.js"
+import { invalidOption } from "../lib/invalid-option.js"
+import { suggest } from "../lib/suggest.js"
 import { bindMethods, findMethod, type MethodTask } from "./registry.js"
 import type { AnyFunction } from "./same-task.js"
-import { suggest } from "./suggest.js"
-import type { ReportProgress, Task } from "./types.js"
 
 type IsExactly<A, B> = 0 extends 1 & A ? false : [A] extends [B] ? ([B] extends [A] ? true : false) : false
 /** A method's arguments in a job: without a leading `reportProgress`, which is injected. */

@@ -1,12 +1,8 @@
 /** Options are checked once, where they are given; everything behind works with `TaskSpec` and `CheckedOptions`. */
-import { InvalidOptionError } from "../errors.js"
-import { checkBackoff } from "./backoff.js"
-import { CLIENT } from "./client.js"
-import type { DraftKey, DraftParent } from "./draft-types.js"
-import { toPositiveMilliseconds } from "./duration.js"
-import { describeValue, invalidOption } from "./invalid-option.js"
-import { checkDeduplicate, checkDependsOn, checkDue, checkId, PARENT_FAILURES } from "./job-option-checks.js"
-import { checkConcurrency, checkKeyedRate, checkLimitKey } from "./limits.js"
+import { InvalidOptionError } from "../api/errors.js"
+import type { Backoff, EnqueueOptions, TaskOptions } from "../api/options.js"
+import { toPositiveMilliseconds } from "../lib/duration.js"
+import { describeValue, invalidOption } from "../lib/invalid-option.js"
 import {
   checkBoolean,
   checkFunction,
@@ -19,11 +15,15 @@ import {
   propertyOf,
   readOptions,
   type StoredRetention,
-} from "./option-checks.js"
+} from "../lib/option-checks.js"
+import { suggest } from "../lib/suggest.js"
+import { checkBackoff } from "./backoff.js"
+import { CLIENT } from "./client.js"
+import type { DraftKey, DraftParent } from "./draft-types.js"
+import { checkDeduplicate, checkDependsOn, checkDue, checkId, PARENT_FAILURES } from "./job-option-checks.js"
+import { checkConcurrency, checkKeyedRate, checkLimitKey } from "./limits.js"
 import { checkSchema } from "./schema-check.js"
 import type { TaskSpec } from "./spec.js"
-import { suggest } from "./suggest.js"
-import type { Backoff, EnqueueOptions, TaskOptions } from "./types.js"
 
 /**
  * Options that the contract has and this version does not serve yet, each with the values that ask for it. They are refused rather than ignored.

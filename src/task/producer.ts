@@ -1,13 +1,15 @@
-import type { Job, Schedule } from "../jobs/types.js"
+import type { Job } from "../api/job.js"
+import type { EnqueueOptions, When } from "../api/options.js"
+import type { Schedule } from "../api/schedule.js"
+import type { BoundTask, Task } from "../api/task.js"
+import { invalidOption } from "../lib/invalid-option.js"
+import { isList } from "../lib/option-checks.js"
 import { createCall } from "./call.js"
 import { clientFor } from "./client.js"
-import { invalidOption } from "./invalid-option.js"
-import { isList } from "./option-checks.js"
 import { mergeOptions } from "./options.js"
 import { currentProgress } from "./progress.js"
 import { runTask } from "./run.js"
 import type { TaskSpec } from "./spec.js"
-import type { BoundTask, EnqueueOptions, Task, When } from "./types.js"
 
 type AnyBoundTask = BoundTask<readonly any[], unknown>
 

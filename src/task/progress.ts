@@ -1,4 +1,4 @@
-import type { ReportProgress } from "./types.js"
+import type { ReportProgress } from "../api/worker.js"
 
 const SOURCE: unique symbol = Symbol.for("pgtusk.progress")
 interface Slot {

@@ -2,11 +2,13 @@
  * The tasks of this process, by name. They stand on `globalThis` under a shared symbol, since bundlers (and an ESM and a CommonJS importer) may
  * load this package more than once: all copies see the same tasks.
  */
-import { DuplicateTaskError } from "../errors.js"
-import { isDevelopment } from "./development.js"
+
+import type { Duration } from "../api/duration.js"
+import { DuplicateTaskError } from "../api/errors.js"
+import type { Task } from "../api/task.js"
+import { isDevelopment } from "../lib/development.js"
 import { type AnyFunction, isSameTask, textOf } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
-import type { Duration, Task } from "./types.js"
 
 /** A task and what stands behind its name. */
 export interface RegisteredTask {

@@ -1,7 +1,7 @@
-import { UnknownTaskError } from "../errors.js"
+import { UnknownTaskError } from "../api/errors.js"
+import type { ReportProgress } from "../api/worker.js"
 import { validateArgs } from "./schema-check.js"
 import type { TaskSpec } from "./spec.js"
-import type { ReportProgress } from "./types.js"
 
 /**
  * Runs the function of a task, for a direct call and for a worker alike: the arguments pass the schema first (the function gets its output), and

@@ -1,9 +1,9 @@
 /** Input schemas, of any library that follows Standard Schema (standardschema.dev). */
-import { ValidationError } from "../errors.js"
-import { formatPath } from "./codec-path.js"
-import { invalidOption } from "./invalid-option.js"
-import { propertyOf } from "./option-checks.js"
-import type { StandardSchema } from "./types.js"
+import { ValidationError } from "../api/errors.js"
+import type { StandardSchema } from "../api/options.js"
+import { formatPath } from "../codec/codec-path.js"
+import { invalidOption } from "../lib/invalid-option.js"
+import { propertyOf } from "../lib/option-checks.js"
 
 type Issue = ValidationError["issues"][number]
 

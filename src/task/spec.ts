@@ -1,6 +1,5 @@
-import type { DeduplicateOptions } from "../jobs/types.js"
-import type { StoredRetention } from "./option-checks.js"
-import type { Backoff, BackoffFunction, RateStrategy, StandardSchema, TaskOptions } from "./types.js"
+import type { Backoff, BackoffFunction, DeduplicateOptions, RateStrategy, StandardSchema, TaskOptions } from "../api/options.js"
+import type { StoredRetention } from "../lib/option-checks.js"
 
 /** A task as the registry knows it: options validated, durations in milliseconds, defaults filled in. */
 export interface TaskSpec {

@@ -1,8 +1,9 @@
+import type { EnqueueOptions } from "../api/options.js"
+import type { Task } from "../api/task.js"
 import { checkName, DEFAULT_MAX_CRASHES, DEFAULT_PRIORITY, DEFAULT_QUEUE, mergeOptions } from "./options.js"
 import { createTask } from "./producer.js"
 import { findTask } from "./registry.js"
 import type { TaskSpec } from "./spec.js"
-import type { EnqueueOptions, Task } from "./types.js"
 
 /**
  * A producer's view of a task whose code lives elsewhere: import its type only, and the producer's bundle holds nothing of the worker. Defaults

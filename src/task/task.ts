@@ -1,12 +1,14 @@
+import type { StandardSchema, TaskOptions } from "../api/options.js"
+import type { Task } from "../api/task.js"
+import type { ReportProgress } from "../api/worker.js"
+import { invalidOption } from "../lib/invalid-option.js"
 import { methodDecorator } from "./decorator.js"
 import type { AnyKey, Arguments, Fits, In, Known, OptionsWithKey, Out, Plain, Result, Settled, Tail, WithReport } from "./infer.js"
-import { invalidOption } from "./invalid-option.js"
 import { checkTaskOptions, NO_OPTIONS } from "./options.js"
 import { createTask } from "./producer.js"
 import { registerTask } from "./registry.js"
 import type { AnyFunction } from "./same-task.js"
 import type { TaskSpec } from "./spec.js"
-import type { ReportProgress, StandardSchema, Task, TaskOptions } from "./types.js"
 
 /**
  * Makes a function a task: call it to run it here and now, `enqueue` to have a worker run it. Defining one registers its name and touches no

@@ -1,8 +1,8 @@
 /** What a worker opens towards Postgres by itself. A seam: the simulator (test/simulator) has its own. */
 import type pg from "pg"
-import type { Logger } from "../logger.js"
-import type { Connector } from "../postgres/connector.js"
-import { Listener, type ListenerOptions } from "../postgres/listener.js"
+import type { Logger } from "../api/logger.js"
+import { Listener, type ListenerOptions } from "../postgres/notify/listener.js"
+import type { Connector } from "../postgres/run/connector.js"
 
 export interface Connections {
   pool(connector: Connector, max: number, logger: Logger, purpose: string): pg.Pool

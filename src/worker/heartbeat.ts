@@ -11,13 +11,14 @@
  * The end of the lease is a timer of its own: a beat into a black hole, or one that waits for a connection, may answer much later. When the event
  * loop was blocked that timer is late itself; then the beat that goes out in the same turn gets its chance first.
  */
-import type { SchemaNames } from "../postgres/names.js"
-import type { Runner } from "../postgres/pool.js"
-import { newer, SCHEMA_VERSION } from "../postgres/schema-version.js"
-import type { Statements } from "../postgres/statements.js"
-import { Service, type ServiceOptions } from "../service.js"
-import { clearTimeout, performance, setTimeout } from "../timers.js"
-import type { Run } from "./run.js"
+
+import { Service, type ServiceOptions } from "../lib/service.js"
+import { clearTimeout, performance, setTimeout } from "../lib/timers.js"
+import type { Runner } from "../postgres/run/pool.js"
+import { newer, SCHEMA_VERSION } from "../postgres/schema/schema-version.js"
+import type { SchemaNames } from "../postgres/statements/names.js"
+import type { Statements } from "../postgres/statements/statements.js"
+import type { Run } from "./run/run.js"
 
 export interface HeartbeatOptions extends Omit<ServiceOptions, "name"> {
   readonly runner: Runner

@@ -1,9 +1,9 @@
-import { InvalidOptionError } from "../errors.js"
-import { toPositiveMilliseconds } from "../task/duration.js"
-import { describeValue } from "../task/invalid-option.js"
-import { checkBoolean, checkFunction, checkInteger, checkText, entriesOf, isList, readOptions } from "../task/option-checks.js"
+import { InvalidOptionError } from "../api/errors.js"
+import type { WorkerOptions } from "../api/worker.js"
+import { toPositiveMilliseconds } from "../lib/duration.js"
+import { describeValue } from "../lib/invalid-option.js"
+import { checkBoolean, checkFunction, checkInteger, checkText, entriesOf, isList, readOptions } from "../lib/option-checks.js"
 import type { TaskSpec } from "../task/spec.js"
-import type { WorkerOptions } from "./types.js"
 
 const KNOWN = ["queues", "concurrency", "signals", "drainTimeout", "poll", "lease", "onStart", "onStop"] as const
 const DEFAULT_CONCURRENCY = 10

@@ -3,8 +3,8 @@
  * left to reject from ending the process.
  */
 import { constants } from "node:os"
-import type { Logger } from "../logger.js"
-import { jobStorage } from "./current-job.js"
+import type { Logger } from "../api/logger.js"
+import { jobStorage } from "./run/current-job.js"
 
 type Signal = "SIGTERM" | "SIGINT"
 const SIGNALS: readonly Signal[] = ["SIGTERM", "SIGINT"]

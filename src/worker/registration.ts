@@ -1,13 +1,13 @@
 /** What the database knows of a worker: its row, which its heartbeat keeps fresh, and the options of its tasks, for producers without the code. */
 import { hostname } from "node:os"
-import { refusedByRule } from "../postgres/failure.js"
-import { render, type SchemaNames } from "../postgres/names.js"
-import type { Query, Runner } from "../postgres/pool.js"
-import type { Statements } from "../postgres/statements.js"
+import { VERSION } from "../lib/version.js"
+import { refusedByRule } from "../postgres/run/failure.js"
+import type { Query, Runner } from "../postgres/run/pool.js"
+import { render, type SchemaNames } from "../postgres/statements/names.js"
+import type { Statements } from "../postgres/statements/statements.js"
 import { DEFAULT_MAX_CRASHES } from "../task/options.js"
 import { allTasks } from "../task/registry.js"
 import type { TaskSpec } from "../task/spec.js"
-import { VERSION } from "../version.js"
 
 export interface RegistrationOptions {
   readonly runner: Runner

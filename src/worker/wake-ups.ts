@@ -1,15 +1,16 @@
 /** What arrives for a worker: hints of its own process, on its own channel and on the schema's; and hints for other workers, which it guards. */
-import { keepContext } from "../async-context.js"
-import type { EventFeed } from "../jobs/event-feed.js"
-import type { Logger } from "../logger.js"
-import type { Connector } from "../postgres/connector.js"
-import { type Hint, type Notifier, parseDirect, parseHint, type WakeHub, workerChannel } from "../postgres/wake.js"
-import type { Cancellations } from "./cancellations.js"
-import type { QueueClaimer } from "./claimer.js"
+
+import type { Logger } from "../api/logger.js"
+import type { EventFeed } from "../events/event-feed.js"
+import { keepContext } from "../lib/async-context.js"
+import { type Hint, type Notifier, parseDirect, parseHint, type WakeHub, workerChannel } from "../postgres/notify/wake.js"
+import type { Connector } from "../postgres/run/connector.js"
+import type { QueueClaimer } from "./claim/claimer.js"
+import type { Sweeper } from "./claim/sweeper.js"
+import { WakeGuard } from "./claim/wake-guard.js"
 import type { Connections } from "./connections.js"
-import type { Duties } from "./duties.js"
-import type { Sweeper } from "./sweeper.js"
-import { WakeGuard } from "./wake-guard.js"
+import type { Duties } from "./maintenance/duties.js"
+import type { Cancellations } from "./run/cancellations.js"
 
 export interface WakeUpsOptions {
   readonly logger: Logger

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest"
 import { task } from "../../src/index.js"
+import { VERSION } from "../../src/lib/version.js"
 import { Tusk } from "../../src/tusk.js"
-import { VERSION } from "../../src/version.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { deferred } from "../support/wait.js"
 import { cli } from "./run.js"

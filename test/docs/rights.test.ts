@@ -2,7 +2,7 @@
 import { randomBytes } from "node:crypto"
 import { afterAll, beforeAll, expect, test } from "vitest"
 import { blocksOf } from "../../scripts/docs-examples.mjs"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { task } from "../../src/task/task.js"
 import { Tusk } from "../../src/tusk.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"

@@ -1,8 +1,8 @@
 /** Payloads made to hurt: too large, too deep, with numbers and keys that mean something elsewhere. Each is refused by its size or path, or goes through whole; the worker lives. */
 import { describe, expect, test } from "vitest"
-import { PayloadError, PayloadTooLargeError, TuskError } from "../../src/errors.js"
+import { PayloadError, PayloadTooLargeError, TuskError } from "../../src/api/errors.js"
 import { type EnqueueOptions, type Tusk, task } from "../../src/index.js"
-import { sqlStateOf } from "../../src/postgres/sqlstate.js"
+import { sqlStateOf } from "../../src/postgres/run/sqlstate.js"
 import { rejection } from "../jobs/setup.js"
 import { ground } from "../worker/ground.js"
 

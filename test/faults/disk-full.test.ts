@@ -9,9 +9,9 @@ import { join } from "node:path"
 import { promisify } from "node:util"
 import pg from "pg"
 import { describe, expect, onTestFinished, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
+import { type EmbeddedServer, startEmbedded } from "../../src/embedded/embedded.js"
 import { currentJob, Tusk, task } from "../../src/index.js"
-import { type EmbeddedServer, startEmbedded } from "../../src/postgres/embedded.js"
 import { waitFor } from "../support/wait.js"
 
 const run = promisify(execFile)

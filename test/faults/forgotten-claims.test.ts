@@ -5,8 +5,8 @@
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { currentJob, Tusk, task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import { statementsFor } from "../../src/postgres/statements.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
+import { statementsFor } from "../../src/postgres/statements/statements.js"
 import { waitFor } from "../support/wait.js"
 import { ForgetfulServer, quietLogger as logger } from "./forgetful-server.js"
 

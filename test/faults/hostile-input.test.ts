@@ -3,9 +3,9 @@
  * statement's text: a table of somebody else's still stands afterwards, and the catalog is what it was.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { TuskError } from "../../src/errors.js"
+import { TuskError } from "../../src/api/errors.js"
 import { type EnqueueOptions, Tusk } from "../../src/index.js"
-import { sqlStateOf } from "../../src/postgres/sqlstate.js"
+import { sqlStateOf } from "../../src/postgres/run/sqlstate.js"
 import { cli } from "../cli/run.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 

@@ -1,9 +1,9 @@
 /** A queue of notifications that is full: somebody listens in a transaction that does not end. Notifications are hints, so nothing but their speed may go. */
 import type pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
+import { quietLogger } from "../../src/api/logger.js"
+import { type EmbeddedServer, startEmbedded } from "../../src/embedded/embedded.js"
 import { currentJob, task } from "../../src/index.js"
-import { quietLogger } from "../../src/logger.js"
-import { type EmbeddedServer, startEmbedded } from "../../src/postgres/embedded.js"
 import { connect } from "../jobs/setup.js"
 import { waitFor } from "../support/wait.js"
 import { ground } from "../worker/ground.js"

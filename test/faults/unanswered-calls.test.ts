@@ -4,7 +4,7 @@
  * that of one call that was answered: that is made first, on the same ground.
  */
 import { describe, expect, onTestFinished, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { rejection } from "../jobs/setup.js"
 import { createDatabase } from "../support/database.js"
 import { startProxy } from "../support/proxy.js"

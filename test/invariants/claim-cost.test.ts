@@ -1,6 +1,6 @@
 import pg from "pg"
 import { expect, test } from "vitest"
-import { statementTexts } from "../../src/postgres/sql.js"
+import { statementTexts } from "../../src/postgres/statements/sql.js"
 import { ground } from "../worker/ground.js"
 
 const g = ground()

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import { bench, rejection, startWorker } from "./setup.js"
 

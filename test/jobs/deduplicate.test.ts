@@ -1,7 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
+import type { Job } from "../../src/api/job.js"
+import type { DeduplicateOptions } from "../../src/api/options.js"
 import { currentJob, task } from "../../src/index.js"
-import type { DeduplicateOptions, Job } from "../../src/jobs/types.js"
 import { deferred, waitFor } from "../support/wait.js"
 import { bench, rejection, startWorker } from "./setup.js"
 

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
 import { currentJob, task, taskRef } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { bench, openTusk, rejection, startWorker } from "./setup.js"

@@ -1,8 +1,8 @@
 /** Concurrent calls of one process leave together. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { UnknownJobError } from "../../src/errors.js"
+import { UnknownJobError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
-import { sqlStateOf } from "../../src/postgres/sqlstate.js"
+import { sqlStateOf } from "../../src/postgres/run/sqlstate.js"
 import { Tusk } from "../../src/tusk.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { RecordingPool, rejection } from "./setup.js"

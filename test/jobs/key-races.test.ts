@@ -1,8 +1,8 @@
 /** I8: a key has one owner, whatever happens at once. */
 import { describe, expect, test } from "vitest"
+import type { Job } from "../../src/api/job.js"
 import { task } from "../../src/index.js"
-import type { Job } from "../../src/jobs/types.js"
-import { sqlStateOf } from "../../src/postgres/sqlstate.js"
+import { sqlStateOf } from "../../src/postgres/run/sqlstate.js"
 import type { Tusk } from "../../src/tusk.js"
 import { seeded } from "../support/seed.js"
 import { deferred, within } from "../support/wait.js"

@@ -1,7 +1,7 @@
 /** One job that needs nothing but an insert: stored and told of in one statement. */
 import { beforeEach, expect, test } from "vitest"
 import { task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { waitFor } from "../support/wait.js"
 import { bench, connect, openTusk, RecordingPool } from "./setup.js"
 

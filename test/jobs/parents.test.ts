@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from "vitest"
-import { InvalidOptionError, JobCancelledError, JobFailedError, UnknownJobError } from "../../src/errors.js"
+import { InvalidOptionError, JobCancelledError, JobFailedError, UnknownJobError } from "../../src/api/errors.js"
+import type { Job } from "../../src/api/job.js"
+import type { OnParentFailure } from "../../src/api/options.js"
 import { task } from "../../src/index.js"
-import type { Job } from "../../src/jobs/types.js"
-import type { OnParentFailure } from "../../src/task/types.js"
 import { waitFor } from "../support/wait.js"
 import { bench, connect, openTusk, rejection, startWorker, waitForLock } from "./setup.js"
 

@@ -1,6 +1,6 @@
 /** What goes into a job comes out of it: in the handler, in the snapshot, in the result. */
 import { describe, expect, test } from "vitest"
-import { PayloadError, PayloadTooLargeError } from "../../src/errors.js"
+import { PayloadError, PayloadTooLargeError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import { bench, openTusk, rejection, startWorker } from "./setup.js"
 

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from "vitest"
-import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, UnknownJobError } from "../../src/errors.js"
+import { InvalidOptionError, JobCancelledError, JobExpiredError, JobFailedError, UnknownJobError } from "../../src/api/errors.js"
 import { currentJob, task } from "../../src/index.js"
 import { spawnScript } from "../support/process.js"
 import { deferred, waitFor } from "../support/wait.js"

@@ -1,9 +1,9 @@
 /** What the tests of the producer's side share. */
 import pg from "pg"
 import { afterAll, beforeAll, beforeEach, onTestFinished } from "vitest"
+import type { TuskOptions } from "../../src/api/client.js"
+import type { Worker, WorkerOptions } from "../../src/api/worker.js"
 import { Tusk } from "../../src/tusk.js"
-import type { TuskOptions } from "../../src/tusk-options.js"
-import type { Worker, WorkerOptions } from "../../src/worker/types.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { waitFor } from "../support/wait.js"
 

@@ -1,6 +1,6 @@
 /** I4 through every supported client: the real enqueue in the real library's transaction. */
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { InvalidOptionError, UnknownJobError } from "../../src/errors.js"
+import { InvalidOptionError, UnknownJobError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import type { OpenClient } from "../postgres/transaction-clients/contract.js"
 import { supportedClients } from "../postgres/transaction-clients/index.js"

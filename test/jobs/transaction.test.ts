@@ -1,9 +1,9 @@
 import type pg from "pg"
 import { beforeAll, beforeEach, describe, expect, test } from "vitest"
-import { InvalidOptionError, UnknownJobError } from "../../src/errors.js"
+import { InvalidOptionError, UnknownJobError } from "../../src/api/errors.js"
+import type { Transaction } from "../../src/api/worker.js"
 import { currentJob, task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import type { Transaction } from "../../src/worker/types.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { waitFor } from "../support/wait.js"
 import { bench, connect, openTusk, rejection, startWorker } from "./setup.js"
 

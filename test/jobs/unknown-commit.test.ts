@@ -1,6 +1,6 @@
 /** The connection is lost after the statement was sent, so nobody told the producer whether it took effect. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import { type FaultProxy, startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"

@@ -1,8 +1,8 @@
 /** Waiting costs little, ends in time, and misses nothing. */
 import { describe, expect, test } from "vitest"
-import { WaitTimeoutError } from "../../src/errors.js"
+import { WaitTimeoutError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { startProxy } from "../support/proxy.js"
 import { waitFor, within } from "../support/wait.js"
 import { bench, connect, openTusk, RecordingPool, rejection, startWorker, timed } from "./setup.js"

@@ -1,6 +1,6 @@
 /** Under which key a job counts, however it came to be. */
 import { describe, expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
 import { flow, task, taskRef } from "../../src/index.js"
 import { waitFor } from "../support/wait.js"
 import { ground, reaches } from "../worker/ground.js"

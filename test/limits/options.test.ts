@@ -1,7 +1,7 @@
 /** What may be written as a limit. */
 import { expect, test } from "vitest"
+import type { TaskOptions } from "../../src/api/options.js"
 import { checkTaskOptions } from "../../src/task/options.js"
-import type { TaskOptions } from "../../src/task/types.js"
 import { ground } from "../worker/ground.js"
 
 const on = ground()

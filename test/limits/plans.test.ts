@@ -1,7 +1,7 @@
 /** What claims cost where limits hold, and where none do. */
 import pg from "pg"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { statementTexts } from "../../src/postgres/sql.js"
+import { statementTexts } from "../../src/postgres/statements/sql.js"
 import { ground } from "../worker/ground.js"
 
 const on = ground()

@@ -1,6 +1,7 @@
 /** Workers with limited tasks in processes of their own, and the book that they keep of their runs. */
+
+import type { RateLimit } from "../../src/api/options.js"
 import type { WorkerOptions } from "../../src/index.js"
-import type { RateLimit } from "../../src/task/types.js"
 import type { TestDatabase } from "../support/database.js"
 import { type Script, spawnScript } from "../support/process.js"
 

@@ -1,7 +1,7 @@
 /** Functions around every execution and every enqueue, and the hooks of a worker's life. */
 import { describe, expect, test } from "vitest"
 import { type CurrentJob, currentJob, InvalidOptionError, NonRetryableError, snooze, TuskError, task, type Worker } from "../../src/index.js"
-import { compose } from "../../src/middleware.js"
+import { compose } from "../../src/lib/middleware.js"
 import { waitFor } from "../support/wait.js"
 import { eventsOf, Gate, ground, reaches } from "../worker/ground.js"
 

@@ -2,8 +2,8 @@
 import { randomUUID } from "node:crypto"
 import { expect } from "vitest"
 import { type Job, type OnParentFailure, type Task, type Tusk, task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import { statementsFor } from "../../src/postgres/statements.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
+import { statementsFor } from "../../src/postgres/statements/statements.js"
 import type { TestDatabase } from "../support/database.js"
 import { isLive, type Model, type ModelJob } from "./model.js"
 

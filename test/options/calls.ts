@@ -1,6 +1,6 @@
 /** How each public call is made with a value in one of its places. */
 import { type FlowBuilder, flow, snooze, Tusk, task, taskRef, tasksOf } from "../../src/index.js"
-import { SnoozeSignal } from "../../src/worker/outcome.js"
+import { SnoozeSignal } from "../../src/worker/run/outcome.js"
 import { ID, TASK, work } from "./places.js"
 
 let names = 0

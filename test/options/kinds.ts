@@ -1,5 +1,5 @@
 /** Kinds of values that options take, and the values that each of them is tried with. */
-import { describeValue } from "../../src/task/invalid-option.js"
+import { describeValue } from "../../src/lib/invalid-option.js"
 
 export interface Kind {
   /** Whether a value of `VALUES` or `more` is right. All others must be refused. */

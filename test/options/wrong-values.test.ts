@@ -1,6 +1,6 @@
 /** Every option of every public call × wrong values: each is refused at once, in an error that says what to write, before anything is asked of a server. */
 import { describe, expect, test } from "vitest"
-import { ConnectionError, TuskError } from "../../src/errors.js"
+import { ConnectionError, TuskError } from "../../src/api/errors.js"
 import { Tusk } from "../../src/index.js"
 import { CALLS } from "./calls.js"
 import { anyList, isRight, type Kind, list, options, describe as show, VALUES } from "./kinds.js"

@@ -7,9 +7,9 @@
  */
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { schemaNames } from "../../src/postgres/names.js"
-import type { statementTexts } from "../../src/postgres/sql.js"
-import { statementsFor } from "../../src/postgres/statements.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
+import type { statementTexts } from "../../src/postgres/statements/sql.js"
+import { statementsFor } from "../../src/postgres/statements/statements.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 
 type Name = keyof typeof statementTexts

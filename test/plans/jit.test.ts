@@ -8,10 +8,10 @@
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
-import { kyselyOver } from "../../src/postgres/kysely.js"
-import { migrateUrl } from "../../src/postgres/migrate.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import { statementTexts } from "../../src/postgres/sql.js"
+import { kyselyOver } from "../../src/postgres/run/kysely.js"
+import { migrateUrl } from "../../src/postgres/schema/migrate.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
+import { statementTexts } from "../../src/postgres/statements/sql.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 
 type Name = keyof typeof statementTexts

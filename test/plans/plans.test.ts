@@ -7,7 +7,7 @@
  */
 import pg from "pg"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { statementTexts } from "../../src/postgres/sql.js"
+import { statementTexts } from "../../src/postgres/statements/sql.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 
 type Name = keyof typeof statementTexts

@@ -6,9 +6,9 @@ import { join } from "node:path"
 import { inspect } from "node:util"
 import pg from "pg"
 import { afterEach, describe, expect, onTestFinished, test, vi } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
 import { Tusk } from "../../src/index.js"
-import { addressFromEnvironment, parseAddress, targetOf } from "../../src/postgres/address.js"
+import { addressFromEnvironment, parseAddress, targetOf } from "../../src/postgres/run/address.js"
 import { bench } from "../jobs/setup.js"
 
 const on = bench()

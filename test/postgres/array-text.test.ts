@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { arrayOfTexts, arrayOfWords } from "../../src/postgres/array-text.js"
+import { arrayOfTexts, arrayOfWords } from "../../src/postgres/run/array-text.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 
 let db: TestDatabase

@@ -1,7 +1,7 @@
 /** A listener under test, with all that it said. */
 import pg from "pg"
-import { Connector } from "../../src/postgres/connector.js"
-import { Listener, type ListenerOptions } from "../../src/postgres/listener.js"
+import { Listener, type ListenerOptions } from "../../src/postgres/notify/listener.js"
+import { Connector } from "../../src/postgres/run/connector.js"
 import type { TestDatabase } from "../support/database.js"
 
 const CHANNELS = ["pgtusk:tusk", "second"]

@@ -1,7 +1,7 @@
 import { Socket } from "node:net"
 import fc from "fast-check"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { Connector } from "../../src/postgres/connector.js"
+import { Connector } from "../../src/postgres/run/connector.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { spawnScript } from "../support/process.js"
 import { startProxy } from "../support/proxy.js"

@@ -1,7 +1,7 @@
 /** migrate({ tx }): the schema as part of somebody else's migration. */
 import { type Migration, Migrator } from "kysely"
 import { describe, expect, onTestFinished, test } from "vitest"
-import { SchemaVersionError } from "../../src/errors.js"
+import { SchemaVersionError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import { connect, openTusk, rejection } from "../jobs/setup.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"

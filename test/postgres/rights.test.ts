@@ -1,6 +1,6 @@
 /** What a database user may not do is said in one clear error. */
 import { describe, expect, onTestFinished, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
 import { connect, openTusk, rejection, startWorker, timed } from "../jobs/setup.js"
 import { createDatabase, serverUrl, type TestDatabase } from "../support/database.js"

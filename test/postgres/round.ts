@@ -1,8 +1,9 @@
 /** A round of the library in a database: what came of it, in a form that two rounds can be compared by. */
+
+import type { JobEvent } from "../../src/api/events.js"
 import { flow, task } from "../../src/index.js"
-import type { JobEvent } from "../../src/jobs/types.js"
 import type { Tusk } from "../../src/tusk.js"
-import { currentJob } from "../../src/worker/current-job.js"
+import { currentJob } from "../../src/worker/run/current-job.js"
 import { waitFor } from "../support/wait.js"
 
 const DATE = new Date("2031-02-03T04:05:06.789Z")

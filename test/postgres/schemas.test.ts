@@ -1,8 +1,8 @@
 /** Any name will do for a schema, and two schemas in one database do not notice each other. */
 import { describe, expect, onTestFinished, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
 import { task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { connect, openTusk, rejection, startWorker } from "../jobs/setup.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { waitFor } from "../support/wait.js"

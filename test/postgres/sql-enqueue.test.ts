@@ -1,8 +1,8 @@
 /** tusk.enqueue(task, args, options): the SQL function for triggers, psql and other languages. */
 import { beforeAll, beforeEach, describe, expect, test } from "vitest"
+import type { EnqueueOptions } from "../../src/api/options.js"
 import { currentJob, task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import type { EnqueueOptions } from "../../src/task/types.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { bench, connect, rejection, startWorker } from "../jobs/setup.js"
 import { waitFor } from "../support/wait.js"
 

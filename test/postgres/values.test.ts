@@ -1,6 +1,6 @@
 /** Values as our statements send them, and answers as they read them. */
 import { expect, test } from "vitest"
-import { TYPES, valueText } from "../../src/postgres/values.js"
+import { TYPES, valueText } from "../../src/postgres/run/values.js"
 import { connect } from "../jobs/setup.js"
 import { serverUrl } from "../support/database.js"
 

@@ -1,7 +1,7 @@
 /** Which slots of a due schedule get a job, and when it is due next. */
 import { describe, expect, test } from "vitest"
-import { slotsToFire } from "../../src/jobs/fire.js"
-import type { StoredWhen } from "../../src/jobs/slots.js"
+import { slotsToFire } from "../../src/schedules/fire.js"
+import type { StoredWhen } from "../../src/schedules/slots.js"
 
 const EVERY_10_MINUTES: StoredWhen = { everyMs: 600_000, from: "2026-05-01T00:00:00Z", overlap: "all", missed: "once" }
 

@@ -1,7 +1,7 @@
 /** Random schedules against an oracle that looks at every minute: which of them does the wall clock show, and does the pattern name it? */
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { Slots } from "../../src/jobs/slots.js"
+import { Slots } from "../../src/schedules/slots.js"
 import { pickSeed } from "../support/seed.js"
 
 const MINUTE = 60_000

@@ -1,9 +1,9 @@
 /** When a schedule fires: what the clock changes of two zones do to it, and what is no time at all. */
 import { describe, expect, test } from "vitest"
-import { ScheduleError } from "../../src/errors.js"
-import type { StoredWhen } from "../../src/jobs/slots.js"
-import { Slots } from "../../src/jobs/slots.js"
-import { checkWhen, sameWhen, whenOf } from "../../src/jobs/when.js"
+import { ScheduleError } from "../../src/api/errors.js"
+import type { StoredWhen } from "../../src/schedules/slots.js"
+import { Slots } from "../../src/schedules/slots.js"
+import { checkWhen, sameWhen, whenOf } from "../../src/schedules/when.js"
 
 function slotsOf(cron: string, tz: string | undefined, after: string, count: number): string[] {
   const slots = new Slots({ cron, ...(tz === undefined ? {} : { tz }), overlap: "all", missed: "once" })

@@ -1,6 +1,6 @@
 /** A primary dies under load and its synchronous standby takes over: clients and workers that know both hosts follow. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { Tusk, task } from "../../src/index.js"
 import { bench, rejection } from "../jobs/setup.js"
 import { waitFor } from "../support/wait.js"

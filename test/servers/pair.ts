@@ -4,12 +4,12 @@ import { appendFileSync, chmodSync, chownSync, mkdirSync, mkdtempSync, realpathS
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pg from "pg"
-import { quietLogger } from "../../src/logger.js"
-import { serverAccount } from "../../src/postgres/embedded/account.js"
-import { findBinaries } from "../../src/postgres/embedded/binaries.js"
-import { freePort } from "../../src/postgres/embedded/server.js"
-import { startEmbedded } from "../../src/postgres/embedded.js"
-import { migrateUrl } from "../../src/postgres/migrate.js"
+import { quietLogger } from "../../src/api/logger.js"
+import { serverAccount } from "../../src/embedded/account.js"
+import { findBinaries } from "../../src/embedded/binaries.js"
+import { startEmbedded } from "../../src/embedded/embedded.js"
+import { freePort } from "../../src/embedded/server.js"
+import { migrateUrl } from "../../src/postgres/schema/migrate.js"
 import { waitFor } from "../support/wait.js"
 
 export interface Pair {

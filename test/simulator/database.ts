@@ -4,7 +4,7 @@
  *
  * It also watches: what no sequence of statements of sound workers may bring about is reported as a violation.
  */
-import { SCHEMA_VERSION } from "../../src/postgres/schema-version.js"
+import { SCHEMA_VERSION } from "../../src/postgres/schema/schema-version.js"
 import type { Random } from "../support/random.js"
 import type { VirtualTime } from "./time.js"
 
@@ -179,7 +179,7 @@ export class SimulatedDatabase {
   }
 
   readonly #statements: Readonly<Record<string, (v: readonly any[], claim: Claim) => object[]>> = {
-    // As Postgres ships them: see PINS in src/postgres/session.ts.
+    // As Postgres ships them: see PINS in src/postgres/run/session.ts.
     isolation: () => [Object.fromEntries([["isolation", "read committed"], ...STOCK.map((value, i) => [`setting${i}`, value])])],
     publish_tasks: () => [],
     partitions: () => [],

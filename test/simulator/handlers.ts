@@ -1,6 +1,6 @@
 /** What the jobs of a simulation do: well and badly behaved handlers, by the seed; and what must hold whenever one is called. */
 import { currentJob, NonRetryableError, snooze, task, WorkerShutdownError } from "pgtusk"
-import type { CurrentJob } from "../../src/worker/types.js"
+import type { CurrentJob } from "../../src/api/worker.js"
 import { type Lease, POISON, type SimulatedDatabase } from "./database.js"
 import type { Network } from "./network.js"
 import type { SimulatedWorker } from "./workers.js"

@@ -1,5 +1,5 @@
 /** One history: a storm, a calm in which everything has to end, a last act that counts the slots, and the workers' end. */
-import type { JobEvent } from "../../src/jobs/types.js"
+import type { JobEvent } from "../../src/api/events.js"
 import { type Random, randomFrom } from "../support/random.js"
 import { SimulatedDatabase } from "./database.js"
 import { block, enter, QUEUES, type Stage } from "./handlers.js"

@@ -231,7 +231,7 @@ export class SimulatedClient {
   }
 }
 
-/** A parameter, which comes as text (src/postgres/values.ts), as what it says: a number, a boolean, an array of those and of texts, or a text. */
+/** A parameter, which comes as text (src/postgres/run/values.ts), as what it says: a number, a boolean, an array of those and of texts, or a text. */
 function valueOf(text: unknown): unknown {
   if (typeof text !== "string") return text
   if (text === "true" || text === "false") return text === "true"

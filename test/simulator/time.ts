@@ -5,7 +5,7 @@
  * that computes: its events then wait until it goes on, timers and answers in either order, while the world does not. One that was killed has no
  * events any more. Between two events all promises settle. Whatever the code under test asks for (timers, clocks, random numbers) comes from here.
  */
-import { replaceTimers, type Timers } from "../../src/timers.js"
+import { replaceTimers, type Timers } from "../../src/lib/timers.js"
 import type { Random } from "../support/random.js"
 
 interface Event {

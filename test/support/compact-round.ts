@@ -3,10 +3,10 @@ import { Migrator, NO_MIGRATIONS } from "kysely"
 import pg from "pg"
 import { expect } from "vitest"
 import { migrationsFor } from "../../migrations/index.js"
+import type { TuskOptions } from "../../src/api/client.js"
 import { currentJob, flow, Tusk, task } from "../../src/index.js"
-import { kyselyOver } from "../../src/postgres/kysely.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import type { TuskOptions } from "../../src/tusk-options.js"
+import { kyselyOver } from "../../src/postgres/run/kysely.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { waitFor } from "./wait.js"
 
 const AT = new Date("2031-03-01T12:00:00.123Z")

@@ -5,8 +5,8 @@ import { tmpdir } from "node:os"
 import { join } from "node:path"
 import { promisify } from "node:util"
 import pg from "pg"
-import { serverAccount } from "../../src/postgres/embedded/account.js"
-import { freePort } from "../../src/postgres/embedded/server.js"
+import { serverAccount } from "../../src/embedded/account.js"
+import { freePort } from "../../src/embedded/server.js"
 import { waitFor } from "./wait.js"
 
 const run = promisify(execFile)

@@ -4,7 +4,7 @@ import { rm } from "node:fs/promises"
 import { fileURLToPath } from "node:url"
 import pg from "pg"
 import type { TestProject } from "vitest/node"
-import { migrateUrl } from "../../src/postgres/migrate.js"
+import { migrateUrl } from "../../src/postgres/schema/migrate.js"
 import { databasePrefix, withDatabase } from "./names.js"
 import { startServer, type TestServer } from "./server.js"
 

@@ -4,7 +4,7 @@ import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:
 import { tmpdir } from "node:os"
 import { delimiter, join } from "node:path"
 import pg from "pg"
-import { freePort } from "../../src/postgres/embedded/server.js"
+import { freePort } from "../../src/embedded/server.js"
 import { waitFor } from "./wait.js"
 
 export interface PgBouncer {

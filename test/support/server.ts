@@ -1,6 +1,6 @@
 /** The Postgres that a test run stands on, in one of three ways. */
-import { quietLogger } from "../../src/logger.js"
-import { startEmbedded } from "../../src/postgres/embedded.js"
+import { quietLogger } from "../../src/api/logger.js"
+import { startEmbedded } from "../../src/embedded/embedded.js"
 
 export interface TestServer {
   /** A superuser's URL. */

@@ -1,9 +1,9 @@
 import fc from "fast-check"
 import { expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
+import type { Backoff, BackoffFunction } from "../../src/api/options.js"
+import { MAX_DURATION_MS } from "../../src/lib/duration.js"
 import { checkBackoff, retryDelayMs } from "../../src/task/backoff.js"
-import { MAX_DURATION_MS } from "../../src/task/duration.js"
-import type { Backoff, BackoffFunction } from "../../src/task/types.js"
 import { seeded } from "../support/seed.js"
 import { thrownBy } from "./errors.js"
 

@@ -1,8 +1,8 @@
 import { deepStrictEqual } from "node:assert"
 import fc from "fast-check"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { TuskError } from "../../src/errors.js"
-import { decode, decodeText, encode } from "../../src/task/codec.js"
+import { TuskError } from "../../src/api/errors.js"
+import { decode, decodeText, encode } from "../../src/codec/codec.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { seeded } from "../support/seed.js"
 

@@ -1,7 +1,7 @@
 import { runInNewContext } from "node:vm"
 import { expect, test } from "vitest"
-import { PayloadError } from "../../src/errors.js"
-import { decode, decodeText, encode, encodeArgs } from "../../src/task/codec.js"
+import { PayloadError } from "../../src/api/errors.js"
+import { decode, decodeText, encode, encodeArgs } from "../../src/codec/codec.js"
 import { thrownBy } from "./errors.js"
 
 const roundTrip = (value: unknown): unknown => decodeText(encode(value))

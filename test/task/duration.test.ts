@@ -1,7 +1,7 @@
 import { expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
-import { MAX_DURATION_MS, toMilliseconds, toPositiveMilliseconds } from "../../src/task/duration.js"
-import type { Duration } from "../../src/task/types.js"
+import type { Duration } from "../../src/api/duration.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
+import { MAX_DURATION_MS, toMilliseconds, toPositiveMilliseconds } from "../../src/lib/duration.js"
 import { thrownBy } from "./errors.js"
 
 test.each<[Duration, number]>([

@@ -1,9 +1,9 @@
 import { expect, test } from "vitest"
 import * as z from "zod"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
+import type { EnqueueOptions, TaskOptions } from "../../src/api/options.js"
 import { CLIENT } from "../../src/task/client.js"
 import { checkEnqueueOptions, checkTaskOptions, mergeOptions, NO_OPTIONS, NOT_IMPLEMENTED } from "../../src/task/options.js"
-import type { EnqueueOptions, TaskOptions } from "../../src/task/types.js"
 import { thrownBy } from "./errors.js"
 
 const ID = "01890a5d-ac96-774b-bcce-b302099a8057"

@@ -1,7 +1,8 @@
 /** A client that stores nothing and remembers what it is asked for: what tasks say to their port. */
-import type { Job, Schedule } from "../../src/jobs/types.js"
+import type { Job } from "../../src/api/job.js"
+import type { When } from "../../src/api/options.js"
+import type { Schedule } from "../../src/api/schedule.js"
 import { CLIENT, type EnqueueRequest, type HasClient } from "../../src/task/client.js"
-import type { When } from "../../src/task/types.js"
 import type { Tusk } from "../../src/tusk.js"
 
 export interface RecordingClient extends HasClient {

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest"
 import { z } from "zod"
-import { DuplicateTaskError } from "../../src/errors.js"
+import { DuplicateTaskError } from "../../src/api/errors.js"
 import { allTasks, findTask, forgetTasks, listTasks } from "../../src/task/registry.js"
 import { task } from "../../src/task/task.js"
 import { thrownBy } from "./errors.js"

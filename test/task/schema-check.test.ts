@@ -1,9 +1,9 @@
 import * as v from "valibot"
 import { describe, expect, test } from "vitest"
 import * as z from "zod"
-import { InvalidOptionError, ValidationError } from "../../src/errors.js"
+import { InvalidOptionError, ValidationError } from "../../src/api/errors.js"
+import type { StandardSchema } from "../../src/api/options.js"
 import { checkSchema, validateArgs, validateInput } from "../../src/task/schema-check.js"
-import type { StandardSchema } from "../../src/task/types.js"
 import { thrownBy } from "./errors.js"
 
 const libraries: [string, StandardSchema, StandardSchema][] = [

@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, expect, test } from "vitest"
-import { InvalidOptionError, UnknownTaskError } from "../../src/errors.js"
+import { InvalidOptionError, UnknownTaskError } from "../../src/api/errors.js"
+import type { Task } from "../../src/api/task.js"
 import { setDefaultClient } from "../../src/task/client.js"
 import { forgetTasks, listTasks } from "../../src/task/registry.js"
 import { task } from "../../src/task/task.js"
 import { remoteSpec, taskRef } from "../../src/task/task-ref.js"
-import type { Task } from "../../src/task/types.js"
 import { type RecordingClient, recordingClient } from "./recording-client.js"
 
 type Send = Task<[to: string], number>

@@ -1,12 +1,12 @@
 /** Connections for transactional handlers: so many at once, the rest wait. */
 import pg from "pg"
 import { afterAll, beforeAll, expect, test } from "vitest"
-import { quietLogger } from "../../src/logger.js"
-import { Connector } from "../../src/postgres/connector.js"
-import { schemaNames } from "../../src/postgres/names.js"
-import { Runner } from "../../src/postgres/pool.js"
-import { statementsFor } from "../../src/postgres/statements.js"
-import { JobTransactions } from "../../src/worker/job-transactions.js"
+import { quietLogger } from "../../src/api/logger.js"
+import { Connector } from "../../src/postgres/run/connector.js"
+import { Runner } from "../../src/postgres/run/pool.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
+import { statementsFor } from "../../src/postgres/statements/statements.js"
+import { JobTransactions } from "../../src/worker/run/job-transactions.js"
 import { createDatabase, type TestDatabase } from "../support/database.js"
 import { waitFor } from "../support/wait.js"
 

@@ -1,9 +1,9 @@
 /** Programs end when nothing is under way, and everything that ends does so in time. */
 import { fileURLToPath } from "node:url"
 import { afterEach, describe, expect, test, vi } from "vitest"
+import { quietLogger } from "../../src/api/logger.js"
+import { startEmbedded } from "../../src/embedded/embedded.js"
 import { Tusk, task } from "../../src/index.js"
-import { quietLogger } from "../../src/logger.js"
-import { startEmbedded } from "../../src/postgres/embedded.js"
 import { bench, connect, rejection } from "../jobs/setup.js"
 import { compileInto } from "../support/bundle.js"
 import { spawnScript } from "../support/process.js"

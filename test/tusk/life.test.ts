@@ -1,8 +1,8 @@
 /** The end of a client loses nothing, and nothing outlives it. */
 import { describe, expect, test } from "vitest"
-import { ConnectionError } from "../../src/errors.js"
+import { ConnectionError } from "../../src/api/errors.js"
 import { Tusk, task } from "../../src/index.js"
-import { schemaNames } from "../../src/postgres/names.js"
+import { schemaNames } from "../../src/postgres/statements/names.js"
 import { bench, connect, rejection } from "../jobs/setup.js"
 import { spawnScript } from "../support/process.js"
 import { deferred, waitFor, within } from "../support/wait.js"

@@ -1,6 +1,6 @@
 /** Bad input to tasks and jobs, as plain JavaScript would pass it: one clear error, and nothing stored or lost. */
 import { describe, expect, test } from "vitest"
-import { DuplicateTaskError, InvalidOptionError } from "../../src/errors.js"
+import { DuplicateTaskError, InvalidOptionError } from "../../src/api/errors.js"
 import { task, taskRef } from "../../src/index.js"
 import { bench, openTusk, rejection } from "../jobs/setup.js"
 

@@ -16,7 +16,7 @@ import {
 } from "pgtusk"
 import * as v from "valibot"
 import * as z from "zod"
-import type { Job } from "../../src/jobs/types.js"
+import type { Job } from "../../src/api/job.js"
 
 /** Compiles when both are the same type, modifiers included. */
 function same<A, B>(_: (<T>() => T extends A ? 1 : 2) extends <T>() => T extends B ? 1 : 2 ? true : false): void {}

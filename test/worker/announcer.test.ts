@@ -1,11 +1,11 @@
 /** In which order a worker tells of its jobs, when the database's answers come late. */
 import { expect, test } from "vitest"
-import { EventHub } from "../../src/events.js"
-import { EventFeed } from "../../src/jobs/event-feed.js"
+import { EventHub } from "../../src/events/emitter.js"
+import { EventFeed } from "../../src/events/event-feed.js"
 import type { Database } from "../../src/postgres/database.js"
-import { Announcer } from "../../src/worker/announcer.js"
-import type { Run } from "../../src/worker/run.js"
-import type { Settlement } from "../../src/worker/settler.js"
+import type { Run } from "../../src/worker/run/run.js"
+import { Announcer } from "../../src/worker/settle/announcer.js"
+import type { Settlement } from "../../src/worker/settle/settler.js"
 
 const logger = { debug() {}, info() {}, warn() {}, error() {} }
 

@@ -1,6 +1,6 @@
 import fc from "fast-check"
 import { describe, expect, test } from "vitest"
-import { QueueLanes } from "../../src/worker/lanes.js"
+import { QueueLanes } from "../../src/worker/claim/lanes.js"
 import { pickSeed } from "../support/seed.js"
 
 /** What a claim finds: rows that are there, in the lanes of the plan, above their cursors, in order, at most `limit`. */

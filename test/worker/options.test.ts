@@ -1,8 +1,8 @@
 import { describe, expect, test } from "vitest"
-import { InvalidOptionError } from "../../src/errors.js"
+import { InvalidOptionError } from "../../src/api/errors.js"
+import type { WorkerOptions } from "../../src/api/worker.js"
 import type { TaskSpec } from "../../src/task/spec.js"
 import { checkWorkerOptions } from "../../src/worker/options.js"
-import type { WorkerOptions } from "../../src/worker/types.js"
 
 const tasks = [
   { name: "a", queue: "mail" },

@@ -8,11 +8,11 @@ import {
   RetryAfterError,
   ValidationError,
   WorkerShutdownError,
-} from "../../src/errors.js"
+} from "../../src/api/errors.js"
+import type { Backoff, TaskOptions } from "../../src/api/options.js"
+import type { CurrentJob } from "../../src/api/worker.js"
 import type { TaskSpec } from "../../src/task/spec.js"
-import type { Backoff, TaskOptions } from "../../src/task/types.js"
-import { failureOf, outcomeOfError, SnoozeSignal } from "../../src/worker/outcome.js"
-import type { CurrentJob } from "../../src/worker/types.js"
+import { failureOf, outcomeOfError, SnoozeSignal } from "../../src/worker/run/outcome.js"
 import { hostileProxy } from "./hostile.js"
 
 function decide(

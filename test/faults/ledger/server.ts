@@ -3,7 +3,7 @@ import { chmod, mkdtemp, readFile, realpath, rm } from "node:fs/promises"
 import { tmpdir } from "node:os"
 import { join } from "node:path"
 import pg from "pg"
-import { type EmbeddedServer, startEmbedded } from "../../../src/postgres/embedded.js"
+import { type EmbeddedServer, startEmbedded } from "../../../src/embedded/embedded.js"
 import { waitFor } from "../../support/wait.js"
 
 export const MAX_CONNECTIONS = 120
@@ -106,7 +106,7 @@ function adminPool(url: string): pg.Pool {
 }
 
 async function portBeside(taken: number): Promise<number> {
-  const { freePort } = await import("../../../src/postgres/embedded/server.js")
+  const { freePort } = await import("../../../src/embedded/server.js")
   for (;;) {
     const port = await freePort()
     if (port !== taken) return port

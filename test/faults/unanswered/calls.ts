@@ -1,6 +1,6 @@
 /** Every call of a client that writes. */
 import pg from "pg"
-import { ConnectionError } from "../../../src/errors.js"
+import { ConnectionError } from "../../../src/api/errors.js"
 import { flow, type Job, type Tusk, task } from "../../../src/index.js"
 import type { TestDatabase } from "../../support/database.js"
 

@@ -1,7 +1,7 @@
 /** Every statement of the sources that writes, as `shows` of the tables beside this file names it. */
 import { readdirSync, readFileSync } from "node:fs"
 import { fileURLToPath } from "node:url"
-import { statementTexts } from "../../../src/postgres/sql.js"
+import { statementTexts } from "../../../src/postgres/statements/sql.js"
 
 const SOURCES = fileURLToPath(new URL("../../../src", import.meta.url))
 /** They hold statements for others: sql.ts the hot ones, which stand here by name; migrate.ts text for a tool, schema.ts types. */
