@@ -30,7 +30,7 @@ export interface CheckedFilter {
 }
 
 /** @throws InvalidOptionError */
-export function checkStates(given: unknown): readonly JobState[] {
+function checkStates(given: unknown): readonly JobState[] {
   const all = [...LIVE_STATES, ...END_STATES]
   if (given === undefined) return all
   const states: readonly unknown[] = isList(given) ? [...given] : [given]
