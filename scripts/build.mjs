@@ -11,5 +11,5 @@ const { status } = spawnSync(process.execPath, ["node_modules/typescript/bin/tsc
   cwd: root,
   stdio: "inherit",
 })
-if (status === 0) await bundlePgListen(root, "dist/src/postgres/listener/pg-listen.js")
+if (status === 0) await bundlePgListen(root, "dist/src/postgres/notify/pg-listen.js")
 process.exitCode = status ?? 1
