@@ -53,7 +53,7 @@ function checkEmbedded(given: unknown): boolean | { dataDir?: string; port?: num
 function checkLogger(logger: unknown): void {
   for (const method of ["debug", "info", "warn", "error"] as const) {
     if (typeof propertyOf(logger, method) !== "function") {
-      throw new InvalidOptionError(`logger (${describeValue(logger)}) has no method ${method}; write an object with debug, info, warn and error`)
+      throw new InvalidOptionError(`logger has no method ${method}; write an object with debug, info, warn and error, not ${describeValue(logger)}`)
     }
   }
 }

@@ -83,7 +83,7 @@ function keyFromTask(spec: TaskSpec, args: readonly unknown[]): DraftKey | undef
     const message = error instanceof Error ? error.message : describeValue(error)
     throw new InvalidOptionError(`deduplicate() of task "${spec.name}" threw: ${message}`, { cause: error })
   }
-  return checkDeduplicate(key, `The result of deduplicate() of task "${spec.name}"`)
+  return checkDeduplicate(key, `the result of deduplicate() of task "${spec.name}"`)
 }
 
 function checkSize(json: string, limit: number | null, taskName: string): void {

@@ -36,7 +36,7 @@ export function flowRequests(given: readonly FlowJob[], specOf: (task: string) =
     const job = readOptions(one, ["id", "task", "args", "dependsOn", "options"], `Job ${i} of the flow`)
     checkText(job.id, `id of job ${i} of the flow`)
     const of = `of job "${job.id}" of the flow`
-    checkText(job.task, `task ${of}`)
+    checkText(job.task, `option "name" of a task (task ${of})`)
     for (const field of ["args", "dependsOn"] as const) {
       if (job[field] !== undefined && !isList(job[field]))
         throw new InvalidOptionError(`${field} ${of} is ${describeValue(job[field])}; write a list`)

@@ -28,5 +28,5 @@ export function invalidOption(field: string, value: unknown, problem: string, re
 
 /** For complaints of another shape. Fields are written to stand inside a sentence (`option "ttl" of …`); here is where one begins. */
 export function badOption(message: string): InvalidOptionError {
-  return new InvalidOptionError(message.replace(/^(?:option|element) /, (word) => word[0]!.toUpperCase() + word.slice(1)))
+  return new InvalidOptionError(message.replace(/^(?:option|element|the) /, (word) => word[0]!.toUpperCase() + word.slice(1)))
 }

@@ -22,7 +22,9 @@ export function readOptions<K extends string>(
 ): { readonly [P in K]?: any } {
   const own: { [P in K]?: unknown } = {}
   try {
-    if (typeof value !== "object" || value === null || Array.isArray(value) || !mayHave(value, known)) {
+    if (typeof value !== "object" || value === null || Array.isArray(value))
+      throw invalidOption(field, value, "which is not an object", `write { ${known.join(", ")} }`)
+    if (!mayHave(value, known)) {
       throw invalidOption(field, value, "which is not an object of options", `write { ${known.join(", ")} }`)
     }
     const given = value as { readonly [P in K]?: unknown }
@@ -87,9 +89,15 @@ export function isList(value: unknown): value is readonly unknown[] {
 
 /** Text that Postgres can store: not blank, no U+0000, at most `max` characters. */
 export function checkText(value: unknown, field: string, max = 255): string {
+  const text = checkKeyText(value, field, max)
+  if (text.trim() === "") throw invalidOption(field, value, "which is blank", "write a character that can be seen, or leave the option out")
+  return text
+}
+
+/** The same, for keys that are made of data: those may be blank. */
+export function checkKeyText(value: unknown, field: string, max: number): string {
   if (typeof value !== "string") throw invalidOption(field, value, "which is not a string", "write a string")
   if (value === "") throw invalidOption(field, value, "which is empty", "write at least one character, or leave the option out")
-  if (value.trim() === "") throw invalidOption(field, value, "which is blank", "write a character that can be seen, or leave the option out")
   if (value.length > max) {
     throw badOption(`${field} is ${value.length} characters long (${describeValue(value)}); write at most ${max}`)
   }

@@ -22,7 +22,7 @@ export function checkWhen(when: When, id: string): StoredWhen {
     throw new ScheduleError(`${what} has missed ${describeValue(missed)}; write "skip", "once" or "all"`)
   const rest = { ...checkBounds({ from, until, limit }, what), overlap, missed } as const
   if (every !== undefined) {
-    if (tz !== undefined) throw new ScheduleError(`${what} has tz ${describeValue(tz)} beside every; a time zone belongs to cron: leave it out`)
+    if (tz !== undefined) throw new ScheduleError(`${what} has tz beside every; a time zone belongs to cron, so leave ${describeValue(tz)} out`)
     return { everyMs: checkEvery(every, what), ...rest }
   }
   for (const [name, value] of [
@@ -51,7 +51,7 @@ function checkBounds(given: { from: unknown; until: unknown; limit: unknown }, w
   const from = bound("from")
   const until = bound("until")
   if (from !== undefined && until !== undefined && until <= from)
-    throw new ScheduleError(`${what} ends (until ${until.toISOString()}) before it begins (from ${from.toISOString()}); write a later until`)
+    throw new ScheduleError(`${what} ends (until) before it begins (from): ${until.toISOString()} and ${from.toISOString()}; write a later until`)
   return {
     ...(from === undefined ? {} : { from: from.toISOString() }),
     ...(until === undefined ? {} : { until: until.toISOString() }),

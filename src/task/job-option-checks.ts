@@ -4,7 +4,7 @@ import type { Duration } from "../api/duration.js"
 import type { OnParentFailure } from "../api/options.js"
 import { toMilliseconds, toPositiveMilliseconds } from "../lib/duration.js"
 import { badOption, describeValue, invalidOption } from "../lib/invalid-option.js"
-import { checkBoolean, checkDate, checkOneOf, checkText, isA, isList, propertyOf, readOptions } from "../lib/option-checks.js"
+import { checkBoolean, checkDate, checkKeyText, checkOneOf, checkText, isA, isList, propertyOf, readOptions } from "../lib/option-checks.js"
 import type { DraftKey, DraftParent } from "./draft-types.js"
 
 export const PARENT_FAILURES: readonly OnParentFailure[] = ["block", "fail", "cancel", "run"]
@@ -42,7 +42,7 @@ export function checkDeduplicate(value: unknown, field: string): DraftKey {
 }
 
 function checkKey(value: unknown, field: string): string {
-  const key = checkText(value, field, MAX_KEY_BYTES)
+  const key = checkKeyText(value, field, MAX_KEY_BYTES)
   const bytes = Buffer.byteLength(key)
   if (bytes <= MAX_KEY_BYTES) return key
   throw badOption(`${field} is ${bytes} bytes long (${describeValue(key)}); write at most ${MAX_KEY_BYTES}, or a hash of it`)

@@ -5,7 +5,7 @@ import { InvalidOptionError } from "../api/errors.js"
 import type { RateStrategy } from "../api/options.js"
 import { toPositiveMilliseconds } from "../lib/duration.js"
 import { badOption, describeValue, invalidOption } from "../lib/invalid-option.js"
-import { checkFunction, checkOneOf, checkText, readOptions } from "../lib/option-checks.js"
+import { checkFunction, checkKeyText, checkOneOf, readOptions } from "../lib/option-checks.js"
 import type { RequestEdge } from "./client.js"
 import type { LimitSpec, RateSpec, TaskSpec } from "./spec.js"
 
@@ -48,7 +48,7 @@ export function checkRate(value: unknown, field: string): Omit<RateSpec, "key"> 
 /** The key of one job, given as an option or by a key function. */
 export function checkLimitKey(value: unknown, field: string): string {
   if (typeof value !== "string") throw invalidOption(field, value, "which is not a string", "write a string, as in String(tenantId)")
-  const key = checkText(value, field, MAX_KEY_BYTES)
+  const key = checkKeyText(value, field, MAX_KEY_BYTES)
   const bytes = Buffer.byteLength(key)
   if (bytes <= MAX_KEY_BYTES) return key
   throw badOption(`${field} is ${bytes} bytes long (${describeValue(key)}); write at most ${MAX_KEY_BYTES}, or a hash of it`)
@@ -75,7 +75,7 @@ export function keyOf(
     if (error === GAP) key = GAP
     else throw new InvalidOptionError(`${field} threw: ${error instanceof Error ? error.message : describeValue(error)}`, { cause: error })
   }
-  if (key !== GAP && !isGap(key)) return checkLimitKey(key, `The result of ${field}`)
+  if (key !== GAP && !isGap(key)) return checkLimitKey(key, `the result of ${field}`)
   throw new InvalidOptionError(
     `${field} needs an argument that a parent's result will fill, and the job is stored before that is known; give the key with the call: with({ ${option}Key: … })`,
   )

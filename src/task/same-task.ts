@@ -1,7 +1,9 @@
 /**
  * Whether two definitions are one task whose module was evaluated twice, as a bundler's two entries, `vi.resetModules()` or an import with a query
- * do. Their functions are different objects then, with the same text; so are their options, with the same content.
+ * do. Their functions are different objects then, with the same text but for names that a minifier chose; so are their options, with
+ * the same content.
  */
+import { sameButForShortNames } from "./same-text.js"
 
 export type AnyFunction = (...args: any[]) => unknown
 
@@ -20,13 +22,17 @@ export function textOf(source: unknown): string {
 
 /** A native or bound function has no text of its own. */
 function sameText(a: unknown, b: unknown): boolean {
-  return a === b || (textOf(a) === textOf(b) && !/\{\s*\[native code\]\s*\}$/.test(textOf(a)))
+  return a === b || (sameCode(a, b) && !/\{\s*\[native code\]\s*\}$/.test(textOf(a)))
+}
+
+function sameCode(a: unknown, b: unknown): boolean {
+  return textOf(a) === textOf(b) || sameButForShortNames(textOf(a), textOf(b))
 }
 
 /** By content: functions by text, objects (schemas, too) by their own properties. `seen`: pairs under comparison, since schemas have cycles. */
 function same(a: unknown, b: unknown, seen: Map<object, object>): boolean {
   if (Object.is(a, b)) return true
-  if (typeof a === "function" && typeof b === "function") return textOf(a) === textOf(b)
+  if (typeof a === "function" && typeof b === "function") return sameCode(a, b)
   if (typeof a !== "object" || typeof b !== "object" || a === null || b === null) return false
   if (seen.get(a) === b) return true
   seen.set(a, b)

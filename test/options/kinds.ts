@@ -74,6 +74,12 @@ const dateOk = (v: unknown): boolean => describe(v).startsWith("2030-01-01")
 
 /** A name or key: text with a character that can be seen. */
 export const text = (max = 255): Kind => ({ ok: (v) => isText(v) && v.trim() !== "" && v.length <= max && isStorable(v), sample: "x" })
+/** A key that is made of data: it may be blank. */
+export const key: Kind = {
+  ok: (v) => isText(v) && v !== "" && Buffer.byteLength(v) <= 1_000 && isStorable(v),
+  sample: "x",
+  more: ["é".repeat(600)],
+}
 /** Any text that Postgres can hold. */
 export const anyText: Kind = { ok: (v) => isText(v) && isStorable(v), sample: "x" }
 /** What is looked up: text that nothing can have finds nothing. */

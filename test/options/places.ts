@@ -15,7 +15,7 @@ const END = ["completed", "failed", "expired", "cancelled"]
 const STATES = ["waiting", "delayed", "blocked", "active", ...END]
 const PAYLOAD = "any value that can be stored: test/task/codec.test.ts"
 const HANDLER = "is of a handler; a wrong one counts as none: test/worker/outcome.test.ts, test/task/backoff.test.ts"
-const KEY = k.text(1_000)
+const KEY = k.key
 
 const RUN: Record<string, Place> = {
   queue: k.text(),
@@ -301,6 +301,7 @@ export const PLACES: Readonly<Record<string, Place>> = {
       [`Logger.${level}(fields)`, "is called by us"],
     ]),
   ),
+  ...Object.fromEntries(["on(event)", "on(listener)", "query(...args)", "query(...args)[]"].map((call) => [`PoolLike.${call}`, "is called by us"])),
   "new RetryAfterError(delay)": HANDLER,
 }
 

@@ -56,7 +56,8 @@ function shows(message: string, value: unknown): boolean {
   const key = unknownKeyOf(value)
   if (key !== undefined && (message.includes(`"${key}"`) || message.includes(`.${key} is`))) return true
   if (isRight(list(), value) || value === "" || value === undefined) return /empty|needs|has no|undefined/.test(message)
-  if (typeof value === "string" && value.length > 255) return message.includes(String(value.length))
+  if (typeof value === "string" && value.length > 255)
+    return [value.length, Buffer.byteLength(value)].some((length) => message.includes(String(length)))
   if (isRight(anyList, value)) return (value as unknown[]).some((element) => shows(message, element))
   // Where something is missing in it, or of what it returns.
   return (isRight(options, value) || typeof value === "function") && /undefined|has no|needs|is empty/.test(message)

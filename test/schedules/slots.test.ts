@@ -126,7 +126,7 @@ describe("checkWhen", () => {
     [{}, /either cron or every/],
     [null, /has no time/],
     [{ every: 60, until: new Date(0), from: new Date(1) }, /ends \(until\) before it begins/],
-    [{ every: 60, until: "tomorrow" }, /until tomorrow; write a Date/],
+    [{ every: 60, until: "tomorrow" }, /until "tomorrow"; write a Date/],
     [{ every: 60, from: new Date(Number.NaN) }, /from Invalid Date; write a Date/],
     [{ every: 60, limit: 0 }, /limit 0; write a whole number/],
     [{ every: 60, limit: 1.5 }, /limit 1.5/],
