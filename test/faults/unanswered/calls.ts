@@ -175,7 +175,7 @@ export const CALLS: readonly Call[] = [
   },
   {
     name: "promote()",
-    loses: "pgtusk_promote_jobs_",
+    loses: "set state = 'waiting', run_at = now()",
     shows: ["sql promote_jobs"],
     prepare: (tusk) => one(tusk, { delay: "1h" }),
     act: (tusk, { id }) => tusk.job(id).promote(),
@@ -183,7 +183,7 @@ export const CALLS: readonly Call[] = [
   },
   {
     name: "reschedule()",
-    loses: "pgtusk_reschedule_",
+    loses: "set run_at = n.at",
     shows: ["sql reschedule"],
     prepare: (tusk) => one(tusk),
     act: (tusk, { id }) => tusk.job(id).reschedule("1h"),

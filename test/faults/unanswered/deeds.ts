@@ -35,7 +35,7 @@ export const DEEDS: readonly Deed[] = [
   },
   {
     name: "prune",
-    loses: "pgtusk_prune_",
+    loses: "with stale_keys as",
     shows: ["sql prune"],
     prepare: (_near, db) =>
       db.query("insert into tusk.keys (job_id, until, queue, kind, key, release) values ($1, now(), 'q', 'key', 'k', 'time')", [WORKER]),
