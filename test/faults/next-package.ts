@@ -58,7 +58,7 @@ export async function nextPackage(script: URL): Promise<string> {
       {
         name: "next version",
         setup: (on) => {
-          on.onLoad({ filter: /src\/postgres\/schema-version\.ts$/ }, async ({ path }) => {
+          on.onLoad({ filter: /src\/postgres\/schema\/schema-version\.ts$/ }, async ({ path }) => {
             const text = await readFile(path, "utf8")
             const next = text.replace(`SCHEMA_VERSION = ${SCHEMA_VERSION}\n`, `SCHEMA_VERSION = ${SCHEMA_VERSION + 1}\n`)
             if (next === text) throw new Error("The version's line is not where the test looks for it")
