@@ -1,5 +1,5 @@
 /** The package in other people's builds: bundled by their tools, run where nothing else is, and beside other versions of its dependencies. */
-import { copyFile, mkdir, readFile, rm, writeFile } from "node:fs/promises"
+import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises"
 import { join } from "node:path"
 import { fileURLToPath } from "node:url"
 import { afterAll, beforeAll, describe, expect, test } from "vitest"
@@ -16,8 +16,11 @@ const TOOLS = [
   "@rollup/plugin-json@6.1.0",
   "webpack@5.113.0",
   "postject@1.0.0-alpha.6",
+  "pnpm@10.34.9",
+  "@yarnpkg/cli-dist@4.18.1",
 ]
 const GREETED = "Hello, Ada (attempt 1)\n"
+const REQUIRE = { js: 'import { createRequire as toRequire } from "node:module"; const require = toRequire(import.meta.url);' }
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/${name}`, import.meta.url))
 
 let project: Project
@@ -51,11 +54,7 @@ describe("a bundle alone in its folder migrates and runs a job", () => {
   test.each([
     ["esbuild, CommonJS", "cjs.cjs", { format: "cjs" }],
     ["esbuild, CommonJS, minified", "minified.cjs", { format: "cjs", minify: true }],
-    [
-      "esbuild, ES module, with require() from createRequire",
-      "esm.mjs",
-      { format: "esm", banner: { js: 'import { createRequire as toRequire } from "node:module"; const require = toRequire(import.meta.url);' } },
-    ],
+    ["esbuild, ES module, with require() from createRequire", "esm.mjs", { format: "esm", banner: REQUIRE }],
   ])("%s", { timeout: 3 * MINUTES }, async (_, file, options) => {
     const folder = await emptyFolder("esbuild")
     await project.run(process.execPath, ["esbuild.mjs", "app.mjs", join(folder, file), JSON.stringify(options)])
@@ -92,12 +91,55 @@ describe("two bundles of one module in one process are one task", () => {
   test.each([
     ["the library outside of both", { packages: "external" }],
     ["the library outside of both, minified", { packages: "external", minify: true }],
+    ["a library in each, and a third one in the program", { banner: REQUIRE }],
+    ["a library in each, minified, and a third one in the program", { banner: REQUIRE, minify: true }],
   ])("%s", { timeout: 3 * MINUTES }, async (_, options) => {
     await copyFile(fixture("two-bundles.mjs"), join(project.folder, "two-bundles.mjs"))
     for (const name of ["page", "route"]) {
       await project.run(process.execPath, ["esbuild.mjs", "tasks.mjs", `${name}.mjs`, JSON.stringify({ format: "esm", ...options })])
     }
     expect(await node(project.folder, "two-bundles.mjs")).toBe("[ 3, 7 ]\n")
+  })
+})
+
+test("Next.js 16, built by Turbopack: a page's action and a route enqueue, and a worker of the same server runs", {
+  timeout: 10 * MINUTES,
+}, async () => {
+  const folder = await emptyFolder("next")
+  await cp(fixture("next"), folder, { recursive: true })
+  await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true }))
+  const compiler = `@next/swc-${process.platform}-${process.arch}${process.platform === "linux" ? "-gnu" : ""}@16.4.6`
+  // Without what is optional, sharp above all; the compiler alone is named.
+  await run(folder, "npm", [...INSTALL, "--omit=optional", project.tarball, "next@16.4.6", "react@19.2.7", "react-dom@19.2.7", compiler])
+  await run(folder, process.execPath, ["node_modules/next/dist/bin/next", "build"], { NEXT_TELEMETRY_DISABLED: "1" })
+  const greetings = "route: Hello, Ada (attempt 1)\naction: Hello, Eve (attempt 1) 200\n"
+  expect(await runOnDatabase(folder, process.execPath, ["requests.mjs"])).toMatch(
+    new RegExp(`^${greetings.replaceAll(/[()]/g, "\\$&")}end: (SIGTERM|0|143)\n$`),
+  )
+})
+
+describe("a package manager that shows an application its own dependencies alone installs all that the library needs", () => {
+  test("pnpm", { timeout: 4 * MINUTES }, async () => {
+    const folder = await emptyFolder("pnpm")
+    await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module" }))
+    await copyFile(fixture("app.mjs"), join(folder, "app.mjs"))
+    const pnpm = join(project.folder, "node_modules/pnpm/bin/pnpm.cjs")
+    await run(folder, process.execPath, [pnpm, "add", "--ignore-scripts", `--store-dir=${join(folder, "store")}`, project.tarball])
+    expect((await readdir(join(folder, "node_modules"))).filter((name) => !name.startsWith("."))).toEqual(["pgtusk"])
+    expect(await node(folder, "app.mjs")).toBe(GREETED)
+  })
+
+  test("Yarn 4 with Plug'n'Play: there is no node_modules", { timeout: 4 * MINUTES }, async () => {
+    const folder = await emptyFolder("pnp")
+    const dependencies = { pgtusk: `file:${project.tarball}` }
+    await writeFile(join(folder, "package.json"), JSON.stringify({ name: "consumer", private: true, type: "module", dependencies }))
+    await writeFile(join(folder, ".yarnrc.yml"), "nodeLinker: pnp\nenableTelemetry: false\nenableScripts: false\nglobalFolder: ./global\n")
+    await writeFile(join(folder, "yarn.lock"), "")
+    await copyFile(fixture("app.mjs"), join(folder, "app.mjs"))
+    const yarn = join(project.folder, "node_modules/@yarnpkg/cli-dist/bin/yarn.js")
+    await run(folder, process.execPath, [yarn, "install"], { YARN_ENABLE_IMMUTABLE_INSTALLS: "false" })
+    expect(await readdir(folder)).not.toContain("node_modules")
+    expect(await runOnDatabase(folder, process.execPath, [yarn, "node", "app.mjs"])).toBe(GREETED)
   })
 })
 
