@@ -137,7 +137,9 @@ describe("a package manager that shows an application its own dependencies alone
     await writeFile(join(folder, "yarn.lock"), "")
     await copyFile(fixture("app.mjs"), join(folder, "app.mjs"))
     const yarn = join(project.folder, "node_modules/@yarnpkg/cli-dist/bin/yarn.js")
-    await run(folder, process.execPath, [yarn, "install"], { YARN_ENABLE_IMMUTABLE_INSTALLS: "false" })
+    // Yarn reads no .npmrc.
+    const registry = (await run(folder, "npm", ["config", "get", "registry"])).trim()
+    await run(folder, process.execPath, [yarn, "install"], { YARN_ENABLE_IMMUTABLE_INSTALLS: "false", YARN_NPM_REGISTRY_SERVER: registry })
     expect(await readdir(folder)).not.toContain("node_modules")
     expect(await runOnDatabase(folder, process.execPath, [yarn, "node", "app.mjs"])).toBe(GREETED)
   })
