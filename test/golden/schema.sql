@@ -410,6 +410,16 @@ CREATE OR REPLACE FUNCTION tusk.flush_log()
  SECURITY DEFINER
  SET search_path TO 'pg_catalog', 'pg_temp';
 
+CREATE OR REPLACE FUNCTION tusk.heartbeat(worker uuid, n integer, ids uuid[], leases bigint[], listening boolean)
+ RETURNS TABLE(cancelled uuid[], lost integer[], versions integer[], fleet double precision[])
+ LANGUAGE plpgsql
+ SET plan_cache_mode TO 'force_generic_plan'
+ SET jit TO 'off'
+ SET enable_seqscan TO 'off'
+ SET enable_bitmapscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off';
+
 CREATE OR REPLACE FUNCTION tusk.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[], delays double precision[], instants timestamp with time zone[], ttls double precision[], headers jsonb[], options jsonb[], concurrency_keys text[], rate_keys text[], OUT lanes jsonb, OUT due_ms double precision, OUT subscribed boolean)
  RETURNS record
  LANGUAGE plpgsql

@@ -47,16 +47,7 @@ cross join lateral (
 cross join lateral {schema}.rate_room('task', j.task, j.rate_key, t.rate) task_rate
 cross join lateral {schema}.rate_room('queue', j.queue, '', q.rate_limit) queue_rate
 where j.id = $1 and j.state = 'waiting'`,
-  heartbeat: `update {schema}.workers w set heartbeat_at = now(), running = $2, listens = $5 where w.id = $1
-returning
-  (select array_agg(j.id) from unnest((select $3::uuid[]), (select $4::bigint[])) r (id, lease)
-   cross join lateral (select * from {schema}.jobs x where x.id = r.id and x.lease = r.lease and x.cancel_requested offset 0) j) as cancelled,
-  (select array_agg(r.place::integer) from unnest((select $3::uuid[]), (select $4::bigint[])) with ordinality r (id, lease, place)
-   where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = $1 offset 0)) as lost,
-  (select array[m.version, m.min_version] from {schema}.meta m) as versions,
-  (select array[count(*) filter (where o.live and (o.listens is not true, o.id) < (not $5::boolean, $1::uuid)), count(*) filter (where o.live),
-     extract(epoch from min(o.heartbeat_at + o.lease) - now()) * 1000]::double precision[]
-   from (select v.id, v.listens, v.heartbeat_at, v.lease, v.heartbeat_at > now() - v.lease as live from {schema}.workers v where v.id <> $1) o) as fleet`,
+  heartbeat: `select cancelled, lost, versions, fleet from {schema}.heartbeat($1, $2, $3, $4, $5)`,
   insert_job: `insert into {schema}.jobs (id, queue, task, priority, max_attempts, args, headers, options) values ($1, $2, $3, $4, $5, $6, $7, $8)
 returning seq, exists (select from {schema}.subscribers where expires_at > now()) as subscribed`,
   insert_jobs: `select lanes, due_ms, subscribed from {schema}.insert_jobs($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)`,
@@ -1058,6 +1049,26 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform setval('{schema}.flush_seq', 1);
+end
+$$`,
+  heartbeat: `create or replace function {schema}.heartbeat(worker uuid, n integer, ids uuid[], leases bigint[], listening boolean)
+returns table (cancelled uuid[], lost integer[], versions integer[], fleet double precision[])
+language plpgsql volatile
+set plan_cache_mode = force_generic_plan set jit = off set enable_seqscan = off set enable_bitmapscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  update {schema}.workers w set heartbeat_at = now(), running = heartbeat.n, listens = heartbeat.listening where w.id = heartbeat.worker
+  returning
+    (select array_agg(j.id) from unnest(heartbeat.ids, heartbeat.leases) r (id, lease)
+     cross join lateral (select * from {schema}.jobs x where x.id = r.id and x.lease = r.lease and x.cancel_requested offset 0) j),
+    (select array_agg(r.place::integer) from unnest(heartbeat.ids, heartbeat.leases) with ordinality r (id, lease, place)
+     where not exists (select from {schema}.jobs j where j.id = r.id and j.lease = r.lease and j.worker_id = heartbeat.worker offset 0)),
+    (select array[m.version, m.min_version] from {schema}.meta m),
+    (select array[count(*) filter (where o.live and (o.listens is not true, o.id) < (not heartbeat.listening, heartbeat.worker)), count(*) filter (where o.live),
+       extract(epoch from min(o.heartbeat_at + o.lease) - now()) * 1000]::double precision[]
+     from (select v.id, v.listens, v.heartbeat_at, v.lease, v.heartbeat_at > now() - v.lease as live from {schema}.workers v where v.id <> heartbeat.worker) o);
 end
 $$`,
   insert_jobs: `create or replace function {schema}.insert_jobs(ids uuid[], queues text[], tasks text[], priorities smallint[], max_attempts integer[], args jsonb[],

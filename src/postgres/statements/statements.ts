@@ -14,6 +14,7 @@ const PREPARED: ReadonlySet<string> = new Set<keyof typeof statementTexts>([
   "claim",
   "claim_limited",
   "expire",
+  "heartbeat",
   "insert_job",
   "insert_jobs",
   "next_due",
@@ -21,6 +22,9 @@ const PREPARED: ReadonlySet<string> = new Set<keyof typeof statementTexts>([
   "partitions",
   "progress",
   "promote",
+  // Once by each worker.
+  "publish_tasks",
+  "register_worker",
   "rescue",
   "settle",
   "snapshots",

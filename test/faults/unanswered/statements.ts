@@ -4,7 +4,7 @@ export const WORKER_STATEMENTS: Readonly<Record<string, string>> = {
   "limited claim": "claim_limited",
   settle: "pgtusk_settle_",
   "completion in the job's transaction": "idle_in_transaction_session_timeout', '10s', true) from (",
-  heartbeat: "heartbeat_at = now(), running",
+  heartbeat: "pgtusk_heartbeat_",
   "question what is due": "pgtusk_next_due_",
   promotion: "pgtusk_promote_",
   expiry: "pgtusk_expire_",
