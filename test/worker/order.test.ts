@@ -110,7 +110,8 @@ describe("jobs run in the order of priority and enqueueing", () => {
     await Promise.all([g.work({ queues: { [queue]: 1 }, poll: "60s" }), g.work({ queues: { [queue]: 1 }, poll: "60s" })])
     await run.enqueueMany([["held 1"], ["held 2"]])
     await waitFor(() => order.length === 2)
-    await new Promise((resolve) => setTimeout(resolve, 300))
+    // Until another look is affordable: after twenty times the last one, which takes tens of milliseconds on a busy machine.
+    await new Promise((resolve) => setTimeout(resolve, 1_500))
     for (const [label, priority] of MIXED) await run.with({ priority }).enqueue(label)
     // One of them goes on, and must begin with the best of all, whoever was notified of it.
     gates.shift()!()
