@@ -49,16 +49,16 @@ test("a limited claim costs the same with a hundred or a hundred thousand waitin
   )
   const [few, many] = [on.name("few"), on.name("many")]
   await fill(few, 1, 100)
-  await limited(few)
-  const before = await limited(few)
+  // One may be planned anew, which reads pages of the catalog too.
+  const fewest = async (queue: string): Promise<number> =>
+    Math.min(...[await limited(queue), await limited(queue), await limited(queue)].map(({ pages }) => pages))
+  const before = await fewest(few)
   await fill(many, 1, 100_000)
-  const unknown = await limited(many)
+  const unknown = await fewest(many)
   await client.query("analyze tusk.jobs")
-  // Plans are made anew.
-  await limited(many)
-  const known = await limited(many)
-  expect(unknown.pages).toBeLessThanOrEqual(before.pages * 1.5 + 40)
-  expect(known.pages).toBeLessThanOrEqual(before.pages * 1.5 + 40)
+  const known = await fewest(many)
+  expect(unknown).toBeLessThanOrEqual(before * 1.5 + 40)
+  expect(known).toBeLessThanOrEqual(before * 1.5 + 40)
 }, 30_000)
 
 test("with a thousand keys it looks at those that it takes from, and a full round of full keys stays cheap", async () => {
