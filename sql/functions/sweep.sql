@@ -1,7 +1,7 @@
 -- Every lane of these queues, but of paused ones, that has waiting jobs, with the lowest seq in it, from zero: finds what lies below a worker's cursors (a transaction
 -- that took its seq early and committed late, a job handed back, a notification lost).
 -- Lane 32768 (LIMITED_LANE): jobs whose tasks have limits wait in the queue. Lane 32769 (LIMITED_QUEUE): the queue itself is limited.
--- A row without a queue: the milliseconds until something falls due (0 or less: it is late; null: nothing will), as in sql/next_due.sql.
+-- A row without a queue: the milliseconds until something falls due (0 or less: it is late; null: nothing will), see next_due.
 -- Uses jobs_claim as a loose index scan: one probe a lane. Under an old snapshot each probe walks the lane's dead entries, so it runs on a budget.
 -- A function for the sake of its settings: planned anew each time, it took ten times as long, and what was planned while the table was empty read all of it.
 create or replace function {schema}.sweep(queues text[]) returns table (queue text, priority integer, seq bigint)
@@ -32,9 +32,6 @@ begin
   union all
   select q.name, 32769, 0 from {schema}.queues q where q.name = any (sweep.queues) and (q.concurrency is not null or q.rate_limit is not null)
   union all
-  select null, 0, ceil(least(
-    extract(epoch from (select run_at from {schema}.jobs where state = 'delayed' order by run_at limit 1) - now()),
-    extract(epoch from (select expires_at from {schema}.jobs where state <> 'active' and expires_at is not null order by expires_at limit 1) - now()),
-    extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint;
+  select null, 0, ceil(least(d.delayed, d.expiry, d.schedule))::bigint from {schema}.next_due() d;
 end
 $$

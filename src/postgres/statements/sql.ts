@@ -1702,10 +1702,7 @@ begin
   union all
   select q.name, 32769, 0 from {schema}.queues q where q.name = any (sweep.queues) and (q.concurrency is not null or q.rate_limit is not null)
   union all
-  select null, 0, ceil(least(
-    extract(epoch from (select run_at from {schema}.jobs where state = 'delayed' order by run_at limit 1) - now()),
-    extract(epoch from (select expires_at from {schema}.jobs where state <> 'active' and expires_at is not null order by expires_at limit 1) - now()),
-    extract(epoch from (select min(next_run_at) from {schema}.schedules where not paused and next_run_at is not null) - now())) * 1000)::bigint;
+  select null, 0, ceil(least(d.delayed, d.expiry, d.schedule))::bigint from {schema}.next_due() d;
 end
 $$`,
   take_rate: `create or replace function {schema}.take_rate(of_kind text, of_name text, of_key text, rule jsonb, n integer) returns void
